@@ -1,0 +1,79 @@
+# Every target sets up what it needs, from nothing but Python 3.11+ and make.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PRESET ?= cpu-small
+
+# Two environments: serving stays light, everything else also has torch.
+SERVE := .venv
+DEV := .venv-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test test-slow check format bench train clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo
+	@echo 'Variables: PYTHON=$(PYTHON) HOST=$(HOST) PORT=$(PORT) MODEL=<checkpoint> ARGS=<further arguments>'
+
+serve: $(SERVE)/.installed ## serve the shipped checkpoint, or MODEL=, on HOST:PORT
+	@exec $(SERVE)/bin/python -m service serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
+test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
+	$(DEV)/bin/python -m pytest $(ARGS)
+
+test-slow: $(DEV)/.installed ## run the tests marked slow
+	$(DEV)/bin/python -m pytest -m slow $(ARGS)
+
+check: $(DEV)/.installed ## lint, format, types, import rules, dependencies, container files
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/deptry .
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@if [ -x $(DEV)/bin/hadolint ]; then echo '$(DEV)/bin/hadolint Dockerfile' && $(DEV)/bin/hadolint Dockerfile; \
+	else echo 'hadolint is not built for this platform: Dockerfile not checked'; fi
+
+format: $(DEV)/.installed ## mend what ruff can mend
+	$(DEV)/bin/ruff check --fix-only .
+	$(DEV)/bin/ruff format .
+
+bench: $(DEV)/.installed ## run every benchmark; each ends in one JSON line (BENCH= to choose)
+	@for bench in $(or $(BENCH),$(shell grep -l '__main__' benchmarks/*.py | xargs -n1 basename -s .py)); do \
+		$(DEV)/bin/python -m benchmarks.$$bench $(ARGS) || exit 1; \
+	done
+
+train: $(DEV)/.installed ## train on your text: CORPUS=train.txt VALID=valid.txt OUT=runs/mine [PRESET=cpu-small]
+	@if [ -z '$(CORPUS)' ] || [ -z '$(VALID)' ] || [ -z '$(OUT)' ]; then \
+		echo 'usage: make train CORPUS=train.txt VALID=valid.txt OUT=runs/mine [PRESET=$(PRESET)] [ARGS=...]' >&2; exit 2; fi
+	@exec $(DEV)/bin/python -m training train --corpus $(CORPUS) --valid $(VALID) --out '$(OUT)' --preset $(PRESET) $(ARGS)
+
+clean: ## remove environments, builds and caches (runs/ stays)
+	rm -rf $(SERVE) $(DEV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written after a whole installation, so that one cut short is done again.
+%/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'Python 3.11 or newer is needed; name it with: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo '$(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $*
+	@touch $@
+
+$(SERVE)/.installed: pyproject.toml | $(SERVE)/.created
+	$(SERVE)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# torch in a step of its own: left to the dependencies' resolution, an unpinned one may bring
+# gigabytes of CUDA packages. Where pip would still choose a CUDA build, point PIP_EXTRA_INDEX_URL
+# at an index of CPU builds.
+$(DEV)/.torch: | $(DEV)/.created
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@touch $@
+
+$(DEV)/.installed: pyproject.toml $(DEV)/.torch
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check]'
+	@touch $@
