@@ -20,6 +20,8 @@ RUN pip install --no-cache-dir .
 # CPU builds: pip then prefers it, and the image stays gigabytes smaller.
 FROM service-environment AS training-environment
 ARG PIP_EXTRA_INDEX_URL
+# The package is this folder, and its requirements stand in pyproject.toml.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir torch==2.13.0 \
     && pip install --no-cache-dir .[train]
 
