@@ -3,6 +3,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 PRESET ?= cpu-small
+BENCH ?= $(basename $(notdir $(shell grep -ls '__main__' benchmarks/*.py)))
 
 # Two environments: serving stays light, everything else also has torch.
 SERVE := .venv
@@ -40,10 +41,9 @@ format: $(DEV)/.installed ## mend what ruff can mend
 	$(DEV)/bin/ruff check --fix-only .
 	$(DEV)/bin/ruff format .
 
-bench: $(DEV)/.installed ## run every benchmark; each ends in one JSON line (BENCH= to choose)
-	@for bench in $(or $(BENCH),$(shell grep -l '__main__' benchmarks/*.py | xargs -n1 basename -s .py)); do \
-		$(DEV)/bin/python -m benchmarks.$$bench $(ARGS) || exit 1; \
-	done
+bench: $(DEV)/.installed ## run every benchmark, each ending in one JSON line (BENCH= to choose)
+	$(if $(strip $(BENCH)),,$(error benchmarks/ holds nothing to run))
+	@set -e; for name in $(BENCH); do $(DEV)/bin/python -m benchmarks.$$name $(ARGS); done
 
 train: $(DEV)/.installed ## train on your text: CORPUS=train.txt VALID=valid.txt OUT=runs/mine [PRESET=cpu-small]
 	@if [ -z '$(CORPUS)' ] || [ -z '$(VALID)' ] || [ -z '$(OUT)' ]; then \
