@@ -9,37 +9,31 @@ segments it; spaces, newlines, dummy prefixes, offsets and decoding are handled 
 """
 
 import codecs
-import io
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import sentencepiece as spm
-from sentencepiece import sentencepiece_model_pb2
 
 from models import pretokenize
 from models.pretokenize import SPACE_SIGN
+from models.sentencepiece_model import (
+    ModelType,
+    Normalizer,
+    load_model,
+    surrogate_error,
+    train_model,
+)
 
-BOS, EOS = "<s>", "</s>"
-SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
-# SentencePiece calls it "<unk>" by default, which corpora such as WikiText contain as a word.
-UNKNOWN = "<|unknown|>"
-
-Normalizer = Literal["identity", "nfkc", "nmt_nfkc", "nfkc_cf"]
-NORMALIZERS: tuple[Normalizer, ...] = ("identity", "nfkc", "nmt_nfkc", "nfkc_cf")
-
-# About 15 MB of Python objects when full; English has fewer frequent words than this.
+# English has fewer frequent words; chunks of many tokens seldom come again. Together they bound
+# the cache to about 20 MB on English text, and to 60 MB on text made to fill it.
 _CACHED_CHUNKS = 1 << 16
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-# SentencePiece drops a whole training sentence that contains one of these.
-_UNTRAINABLE = re.compile("[\0\t\u2585]")
+_CACHED_CHUNK_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +52,7 @@ class Encoding:
 
 
 class _ChunkCache(dict[str, tuple[int, ...]]):
-    """Chunk to token ids, filled on demand and emptied when full."""
+    """Chunk to token ids, filled on demand and emptied when full; computes what it lacks."""
 
     def __init__(
         self, processor: spm.SentencePieceProcessor, own: Mapping[str, tuple[int, ...]]
@@ -71,30 +65,29 @@ class _ChunkCache(dict[str, tuple[int, ...]]):
         ids = self._own.get(chunk)
         if ids is None:
             ids = tuple(self._processor.encode(chunk.encode("utf-8"), out_type=int))
-        if len(self) >= _CACHED_CHUNKS:
-            self.clear()
-        self[chunk] = ids
+        if len(ids) <= _CACHED_CHUNK_TOKENS:
+            if len(self) >= _CACHED_CHUNKS:
+                self.clear()
+            self[chunk] = ids
         return ids
 
 
 class Tokenizer:
-    """Immutable and safe to share between threads. See `train`, `from_file` and `from_bytes`."""
+    """A vocabulary, and text to ids and back. Nothing changes it; threads may share it.
+
+    Attributes: `model_bytes`, the content of its ``.model`` file; `vocab_size`; `bos_id`, `eos_id`,
+    `newline_id`; `control_ids`, piece to id of every token that stands for no text; `normalizer`,
+    the name of the one declared; `begins_word`, read-only bool of shape (vocab_size,): the tokens
+    before which a word has ended (they start with a space or newline, or are controls).
+    """
 
     def __init__(self, model_bytes: bytes) -> None:
-        """Load a serialized SentencePiece ModelProto.
+        """Load a serialized SentencePiece ModelProto, the content of a ``.model`` file.
 
-        The switches that would add or remove spaces are turned off. Raises ValueError for bytes
-        that are no such model and for a model that cannot keep the promises of this class.
+        Raises ValueError for bytes that are no such model, and for a model that lacks byte
+        fallback, begin and end control pieces, or a piece for a single space.
         """
-        proto = _parse(model_bytes)
-        spec = proto.normalizer_spec
-        if spec.add_dummy_prefix or spec.remove_extra_whitespaces or not spec.escape_whitespaces:
-            spec.add_dummy_prefix = spec.remove_extra_whitespaces = False
-            spec.escape_whitespaces = True
-            model_bytes = proto.SerializeToString(deterministic=True)
-        self.model_bytes = model_bytes
-        self.normalizer: str = (spec.name or "custom") if spec.precompiled_charsmap else "identity"
-        self._processor = _load(model_bytes)
+        self.model_bytes, self._processor, self.normalizer = load_model(model_bytes)
         self.vocab_size: int = self._processor.vocab_size()
         self.bos_id: int = self._processor.bos_id()
         self.eos_id: int = self._processor.eos_id()
@@ -109,10 +102,11 @@ class Tokenizer:
         self.control_ids: Mapping[str, int] = MappingProxyType(
             {self._pieces[i]: i for i in all_ids if self._is_control[i]}
         )
-        _check(proto, self._processor)
         self.newline_id: int = self._ids["<0x0A>"]
         self._bytes = [self._spell(token_id) for token_id in all_ids]
-        self._widths = np.array([self._width(token_id) for token_id in all_ids], dtype=np.int64)
+        self._widths: npt.NDArray[np.int64] = np.array(
+            [self._width(token_id) for token_id in all_ids], dtype=np.int64
+        )
         self.begins_word: npt.NDArray[np.bool_] = np.array(
             [self._is_control[i] or self._bytes[i].startswith((b" ", b"\n")) for i in all_ids]
         )
@@ -146,7 +140,7 @@ class Tokenizer:
         lines: Iterable[str],
         *,
         vocab_size: int,
-        model_type: Literal["unigram", "bpe"] = "unigram",
+        model_type: ModelType = "unigram",
         character_coverage: float = 0.9995,
         normalizer: Normalizer = "identity",
         split_digits: bool = False,
@@ -158,43 +152,26 @@ class Tokenizer:
 
         The 256 bytes and the control tokens are among them. `character_coverage` is the share of
         the text's characters that get a token of their own; the others are spelled in bytes.
-        `max_sentences` bounds memory by sampling that many lines (0: all). One thread gives the
-        same model every time. Raises ValueError for an empty corpus, for a vocabulary that is too
-        large or too small for it, and for lone surrogates.
+        `max_sentences` (more than 100) bounds memory by sampling that many lines; 0 takes all.
+        `seed_sentencepiece_size` is the number of candidates that unigram training starts from.
+        One thread gives the same model every time.
+
+        Raises ValueError for an empty corpus, for a vocabulary too large or too small for it, and
+        for lone surrogates; what reading `lines` raises passes through.
         """
-        _check_training(vocab_size, model_type, character_coverage, normalizer)
-        sentences = _sentences(lines)
-        first = next(sentences, None)
-        if first is None:
-            raise ValueError("lines: the corpus is empty: no line holds a character")
-        model = io.BytesIO()
-        try:
-            spm.SentencePieceTrainer.train(
-                sentence_iterator=chain((first,), sentences),
-                model_writer=model,
-                model_type=model_type,
+        return cls(
+            train_model(
+                lines,
                 vocab_size=vocab_size,
+                model_type=model_type,
                 character_coverage=character_coverage,
-                required_chars=SPACE_SIGN,
-                byte_fallback=True,
+                normalizer=normalizer,
                 split_digits=split_digits,
-                split_by_whitespace=True,
                 seed_sentencepiece_size=seed_sentencepiece_size,
-                input_sentence_size=max_sentences,
-                max_sentence_length=1 << 30,
+                max_sentences=max_sentences,
                 num_threads=num_threads,
-                normalization_rule_name=normalizer,
-                add_dummy_prefix=False,
-                remove_extra_whitespaces=False,
-                unk_piece=UNKNOWN,
-                bos_piece=BOS,
-                eos_piece=EOS,
-                control_symbols=[SYSTEM, USER, ASSISTANT, END],
-                minloglevel=2,
             )
-        except RuntimeError as error:
-            raise _training_error(error, vocab_size) from error
-        return cls(model.getvalue())
+        )
 
     def encode(self, text: str, *, continuation: bool = False) -> list[int]:
         """The canonical token ids of `text`; none of them is a control token.
@@ -206,7 +183,7 @@ class Tokenizer:
         try:
             return list(chain.from_iterable(map(self._cache.__getitem__, chunks)))
         except UnicodeEncodeError:
-            raise _surrogate_error("text", text) from None
+            raise surrogate_error("text", text) from None
 
     def encode_with_offsets(self, text: str, *, continuation: bool = False) -> Encoding:
         """As `encode`, with each token's range of characters in `text`; see `Encoding`.
@@ -235,7 +212,7 @@ class Tokenizer:
         for token_id in ids:
             data = self.token_bytes(token_id)
             spelled.append(data[1:] if at_line_start and data.startswith(b" ") else data)
-            at_line_start = self.ends_line(token_id)
+            at_line_start = self.starts_line_after(token_id)
             if not skip_control and self._is_control[token_id]:
                 spelled.append(self._pieces[token_id].encode())
         return b"".join(spelled).decode("utf-8", errors="replace")
@@ -272,7 +249,7 @@ class Tokenizer:
         """Whether the token is one of the 256 bytes that spell what has no piece."""
         return self._is_byte[self._checked(token_id)]
 
-    def ends_line(self, token_id: int) -> bool:
+    def starts_line_after(self, token_id: int) -> bool:
         """Whether text after this token starts a line: after a newline and after a control."""
         return self.is_control(token_id) or self._bytes[token_id].endswith(b"\n")
 
@@ -297,11 +274,13 @@ class Tokenizer:
         """Characters of the input text per token: widths without the dummy spaces."""
         tokens = np.array(ids, dtype=np.int64)
         is_newline = tokens == self.newline_id
-        at_line_start = np.empty_like(is_newline)
-        at_line_start[1:] = is_newline[:-1]
-        at_line_start[:1] = not continuation
+        has_dummy = np.empty_like(is_newline)
+        has_dummy[1:] = is_newline[:-1]
+        has_dummy[:1] = not continuation
+        has_dummy &= ~is_newline
         widths: npt.NDArray[np.int64] = self._widths[tokens]
-        return widths - (at_line_start & ~is_newline)
+        widths[has_dummy] -= 1
+        return widths
 
     def _normalized_ends(self, text: str, continuation: bool) -> list[int]:
         """Ends of the tokens' spans from SentencePiece's own alignment with the original text."""
@@ -343,90 +322,9 @@ class IncrementalDecoder:
         data = self._tokenizer.token_bytes(token_id)
         if self._at_line_start and data.startswith(b" "):
             data = data[1:]
-        self._at_line_start = self._tokenizer.ends_line(token_id)
+        self._at_line_start = self._tokenizer.starts_line_after(token_id)
         return self._decoder.decode(data)
 
     def flush(self) -> str:
         """What is left at the end: U+FFFD for an unfinished character, else nothing."""
         return self._decoder.decode(b"", final=True)
-
-
-def _parse(model_bytes: bytes) -> Any:
-    """The ModelProto in `model_bytes`; its class is made at run time, hence Any."""
-    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
-    try:
-        proto.ParseFromString(model_bytes)
-    except Exception as error:
-        raise ValueError(f"not a SentencePiece model: {error}") from error
-    return proto
-
-
-def _load(model_bytes: bytes) -> spm.SentencePieceProcessor:
-    try:
-        return spm.SentencePieceProcessor(model_proto=model_bytes)
-    except RuntimeError as error:
-        raise ValueError(f"not a usable SentencePiece model: {error}") from error
-
-
-def _check(proto: Any, processor: spm.SentencePieceProcessor) -> None:
-    """Refuse a model that would lose text or let text spell a control token."""
-    spec = proto.trainer_spec
-    if not spec.byte_fallback:
-        raise ValueError("tokenizer model: byte_fallback is off, so it cannot spell every text")
-    if spec.model_type not in (spec.UNIGRAM, spec.BPE):
-        raise ValueError("tokenizer model: model_type must be unigram or bpe")
-    if spec.treat_whitespace_as_suffix:
-        raise ValueError("tokenizer model: treat_whitespace_as_suffix must be off")
-    for name, token_id in (("bos", processor.bos_id()), ("eos", processor.eos_id())):
-        if token_id < 0:
-            raise ValueError(f"tokenizer model: it has no {name} control piece")
-    space = processor.piece_to_id(SPACE_SIGN)
-    if processor.is_unknown(space):
-        raise ValueError(f"tokenizer model: it has no piece for a single space ({SPACE_SIGN!r})")
-
-
-def _sentences(lines: Iterable[str]) -> Iterator[str]:
-    """Non-empty lines, each with its dummy space, without what SentencePiece would stumble on."""
-    for number, line in enumerate(lines, start=1):
-        if _SURROGATE.search(line):
-            raise _surrogate_error(f"lines, line {number}", line)
-        for part in _UNTRAINABLE.sub(" ", line).split("\n"):
-            if part:
-                yield " " + part
-
-
-def _check_training(
-    vocab_size: int, model_type: str, character_coverage: float, normalizer: str
-) -> None:
-    if vocab_size < 1:
-        raise ValueError(f"vocab_size: {vocab_size} is not positive")
-    if model_type not in ("unigram", "bpe"):
-        raise ValueError(f"model_type: {model_type!r} is neither 'unigram' nor 'bpe'")
-    if not 0 < character_coverage <= 1:
-        raise ValueError(f"character_coverage: {character_coverage} is not in (0, 1]")
-    if normalizer not in NORMALIZERS:
-        raise ValueError(f"normalizer: {normalizer!r} is none of {', '.join(NORMALIZERS)}")
-
-
-def _training_error(error: RuntimeError, vocab_size: int) -> ValueError:
-    """SentencePiece's refusal in this package's words; it knows the limit of the corpus."""
-    message = str(error)
-    if limit := re.search(r"value <= (\d+)", message):
-        return ValueError(
-            f"vocab_size: {vocab_size} is too large for this corpus; at most {limit[1]}"
-        )
-    if needed := re.search(r"required_chars\. \d+ vs (\d+)", message):
-        return ValueError(
-            f"vocab_size: {vocab_size} is too small; the bytes, control tokens and characters of "
-            f"this corpus need at least {needed[1]}, or lower character_coverage"
-        )
-    return ValueError(f"SentencePiece cannot train on this corpus: {message}")
-
-
-def _surrogate_error(field: str, text: str) -> ValueError:
-    found = _SURROGATE.search(text)
-    assert found is not None
-    return ValueError(
-        f"{field}: lone surrogate U+{ord(found[0]):04X} at character {found.start()}; "
-        "a text must be valid Unicode"
-    )
