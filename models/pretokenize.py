@@ -54,6 +54,6 @@ def split_pending(text: str) -> tuple[str, str]:
     word_length = len(text) - word_start
     # A full piece of a long word is finished: what follows it starts a chunk of its own.
     pending_start = len(text) - word_length % MAX_WORD
-    if pending_start == word_start and text[:word_start].endswith(" ") and word_length < MAX_WORD:
+    if pending_start == word_start and text[:word_start].endswith(" "):
         pending_start -= 1
     return text[:pending_start], text[pending_start:]

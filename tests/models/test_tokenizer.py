@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models import tokenizer as tokenizer_module
-from models.pretokenize import MAX_WORD, SPACE_SIGN, chunks, line_start_after, split_pending
+from models.pretokenize import MAX_WORD, SPACE_SIGN, chunks, split_pending
 from models.sentencepiece_model import (
     ASSISTANT,
     BOS,
@@ -295,9 +295,9 @@ def test_chunks_by_hand() -> None:
 def test_a_cut_anywhere_changes_no_token(
     tokenizer: Tokenizer, before: str, after: str, continuation: bool
 ) -> None:
-    final, pending = split_pending(before)
+    final, pending = tokenizer.split_pending(before)
     assert final + pending == before
-    line_start = line_start_after(final, continuation=continuation)
+    line_start = tokenizer.line_start_after(final, continuation=continuation)
     assert tokenizer.encode(before + after, continuation=continuation) == (
         tokenizer.encode(final, continuation=continuation)
         + tokenizer.encode(pending + after, continuation=not line_start)
@@ -311,9 +311,9 @@ def test_a_text_arriving_in_parts_is_the_text_sent_whole(
     ids: list[int] = []
     pending, line_start = "", True
     for part in parts:
-        final, rest = split_pending(pending + part)
+        final, rest = tokenizer.split_pending(pending + part)
         ids += tokenizer.encode(final, continuation=not line_start)
-        line_start = line_start_after(final, continuation=not line_start)
+        line_start = tokenizer.line_start_after(final, continuation=not line_start)
         pending = rest
     ids += tokenizer.encode(pending, continuation=not line_start)
     assert ids == tokenizer.encode("".join(parts))
@@ -401,6 +401,12 @@ def test_no_line_is_lost_from_training(line: str) -> None:
     assert learned.piece_to_id("a") is not None
 
 
+def test_one_long_line_with_hardly_a_space_is_enough() -> None:
+    learned = Tokenizer.train(["日本語漢字試験" * 1000], vocab_size=275)
+    assert learned.decode(learned.encode(" 日 本")) == " 日 本"
+    assert learned.piece_to_id("漢") is not None
+
+
 def test_split_digits_gives_each_digit_a_token() -> None:
     learned = Tokenizer.train(CORPUS, vocab_size=330, split_digits=True)
     digits = learned.encode("18871902")
@@ -436,8 +442,8 @@ def test_offsets_and_seams_hold_under_a_normaliser(
     assert encoding.ids == nfkc.encode(text, continuation=continuation)
     if encoding.ids:
         assert_tiles(list(zip(encoding.starts, encoding.ends, strict=True)), len(text))
-    final, pending = split_pending(text)
-    line_start = line_start_after(final, continuation=continuation)
+    final, pending = nfkc.split_pending(text)
+    line_start = nfkc.line_start_after(final, continuation=continuation)
     assert nfkc.encode(text + after, continuation=continuation) == (
         nfkc.encode(final, continuation=continuation)
         + nfkc.encode(pending + after, continuation=not line_start)
