@@ -89,8 +89,7 @@ def test_the_order_of_weights_does_not_matter(
     names = list(scores)
     shuffler.shuffle(names)
     ordered, shuffled = (
-        Combination(lm_weight=0.1, weights=dict.fromkeys(order, 1 / 3))
-        for order in (scores, names)
+        Combination(lm_weight=0.1, weights=dict.fromkeys(order, 1 / 3)) for order in (scores, names)
     )
     hypothesis = scored(-1.7, scores=scores)
     assert combine(hypothesis, ordered) == combine(hypothesis, shuffled)
