@@ -1,0 +1,1 @@
+"""What a model is: configuration, network, tokenizer and checkpoint form, shared by both sides."""

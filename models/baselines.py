@@ -1,0 +1,164 @@
+"""What came before the LSTM, behind the same interface, so that each claim can be measured.
+
+- `WindowMLPLanguageModel`: the fixed-window network of Bengio et al. 2003.
+- `ElmanLanguageModel`: the tanh RNN of Elman 1990 and Mikolov et al. 2010.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.config import ModelConfig
+from models.lstm import LSTMLanguageModel, oracle_generate, oracle_score
+
+
+@dataclass(frozen=True)
+class ElmanState:
+    """Per layer, h of shape (B, H_layer)."""
+
+    h: tuple[Tensor, ...]
+
+    def detach(self) -> ElmanState:
+        return ElmanState(tuple(t.detach() for t in self.h))
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """The last `window - 1` embedded tokens, (window - 1, B, E); zeros where there was none."""
+
+    past: Tensor
+
+    def detach(self) -> WindowState:
+        return WindowState(self.past.detach())
+
+
+class ElmanLayer(nn.Module):
+    """h_t = tanh(W_ih x_t + W_hh h_{t-1} + b)."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(hidden_size))
+        bound = 1 / math.sqrt(input_size)
+        nn.init.uniform_(self.weight_ih, -bound, bound)
+        nn.init.orthogonal_(self.weight_hh)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, B, I) -> (T, B, H), h_T. The input product is taken for all steps at once."""
+        outputs = []
+        for projected in F.linear(x, self.weight_ih, self.bias):
+            h = torch.tanh(projected + F.linear(h, self.weight_hh))
+            outputs.append(h)
+        return torch.stack(outputs), h
+
+
+class _Baseline(nn.Module):
+    """Embedding, softmax, and the plain oracle that every architecture shares."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        if not config.tie_weights:
+            self.output = nn.Linear(config.hidden_sizes[-1], config.vocab_size, bias=False)
+
+    @property
+    def output_weight(self) -> Tensor:
+        return self.embedding.weight if self.config.tie_weights else self.output.weight
+
+    def logits(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.output_weight)
+
+    def score(self, ids: Sequence[int], state: object = None) -> list[float]:
+        """As `LSTMLanguageModel.score`."""
+        return oracle_score(self, ids, state)
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        max_tokens: int,
+        *,
+        choose: Callable[[Tensor], int] = lambda logprobs: int(logprobs.argmax()),
+        stop_ids: Sequence[int] = (),
+    ) -> list[int]:
+        """As `LSTMLanguageModel.generate`."""
+        return oracle_generate(self, ids, max_tokens, choose=choose, stop_ids=stop_ids)
+
+
+class ElmanLanguageModel(_Baseline):
+    """Stacked tanh RNN with the LSTM model's embedding, skip connections and softmax."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.layers = nn.ModuleList(
+            ElmanLayer(i, h) for i, h in zip(config.input_sizes, config.hidden_sizes, strict=True)
+        )
+
+    def initial_state(self, batch_size: int) -> ElmanState:
+        sizes = self.config.hidden_sizes
+        return ElmanState(tuple(self.output_weight.new_zeros(batch_size, s) for s in sizes))
+
+    def forward(self, ids: Tensor, state: ElmanState) -> tuple[Tensor, ElmanState]:
+        """(T, B) ids -> (T, B, H_last) features, and the state after them."""
+        x, hs = self.embedding(ids), []
+        for k, layer in enumerate(self.layers):
+            y, h = layer(x, state.h[k])
+            x = y + x if self.config.has_skip(k) else y
+            hs.append(h)
+        return x, ElmanState(tuple(hs))
+
+    def step(self, ids: Tensor, state: ElmanState) -> tuple[Tensor, ElmanState]:
+        """(B,) ids -> (B, V) log-probabilities of what follows."""
+        features, state = self(ids[None], state)
+        return torch.log_softmax(self.logits(features[0]), dim=-1), state
+
+
+class WindowMLPLanguageModel(_Baseline):
+    """The last `window` embeddings side by side -> tanh layers -> softmax; no weight is shared
+    between positions, so the first layer grows with the window (Bengio et al. 2003)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.layers = nn.ModuleList(
+            nn.Linear(i, h) for i, h in zip(config.input_sizes, config.hidden_sizes, strict=True)
+        )
+
+    def initial_state(self, batch_size: int) -> WindowState:
+        shape = (self.config.window - 1, batch_size, self.config.embedding_size)
+        return WindowState(self.output_weight.new_zeros(shape))
+
+    def forward(self, ids: Tensor, state: WindowState) -> tuple[Tensor, WindowState]:
+        """(T, B) ids -> (T, B, H_last) features, and the state after them."""
+        past = torch.cat([state.past.to(self.embedding.weight.dtype), self.embedding(ids)])
+        windows = past.unfold(0, self.config.window, 1)  # (T, B, E, window)
+        x = windows.transpose(2, 3).flatten(2)
+        for k, layer in enumerate(self.layers):
+            y = torch.tanh(layer(x))
+            x = y + x if self.config.has_skip(k) else y
+        return x, WindowState(past[len(ids) :])
+
+    def step(self, ids: Tensor, state: WindowState) -> tuple[Tensor, WindowState]:
+        """(B,) ids -> (B, V) log-probabilities of what follows."""
+        features, state = self(ids[None], state)
+        return torch.log_softmax(self.logits(features[0]), dim=-1), state
+
+
+LanguageModel = LSTMLanguageModel | ElmanLanguageModel | WindowMLPLanguageModel
+
+
+def build_model(config: ModelConfig) -> LanguageModel:
+    """The network that `config.architecture` names, freshly initialised."""
+    classes: dict[str, type[LanguageModel]] = {
+        "lstm": LSTMLanguageModel,
+        "elman": ElmanLanguageModel,
+        "window_mlp": WindowMLPLanguageModel,
+    }
+    return classes[config.architecture](config)

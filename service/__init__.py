@@ -1,0 +1,1 @@
+"""The service: HTTP -> engine -> model. Knows `models`, never `training`."""

@@ -1,0 +1,1 @@
+"""Text and JSON: everything between the wire and the engine's token ids."""

@@ -1,0 +1,168 @@
+"""The one request type behind every endpoint, and what comes back for it.
+
+A request is a set of prompts (token-id sequences, sharing their common prefixes as one tree) from
+one start state. For each prompt it may ask for the log-probabilities of its tokens, the
+distribution after it, the state at a position of it, and continuations of it, in any combination.
+Log-probabilities are natural logarithms.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+TopLogprobs = tuple[tuple[int, float], ...]  # (token id, ln P), most probable first
+FinishReason = Literal["stop", "length"]
+
+
+class Priority(enum.IntEnum):
+    """Short interactive work goes before bulk scoring; lower runs first."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingParams:
+    """How to continue a prompt. Defaults change nothing: pure sampling from the model.
+
+    n: independent continuations of each prompt (sample k of a prompt has its own random stream).
+    temperature: divides the logits; 0 is greedy.
+    top_k: keep the k most probable tokens; 0 keeps all.
+    top_p: keep the smallest set of tokens whose mass reaches p (Holtzman et al. 2020).
+    min_p: keep tokens at least min_p times as probable as the best one.
+    typical_p: locally typical sampling (Meister et al. 2023).
+    repetition_penalty: divide positive / multiply negative logits of tokens in the prompt or the
+        continuation (Keskar et al. 2019); presence and frequency penalties look at the
+        continuation alone, as OpenAI defines them.
+    logit_bias: added to the logits of given tokens before anything else.
+    allowed_token_ids: if given, nothing else is sampled; suppressed_token_ids are never sampled.
+    bad_words: token sequences that are never completed.
+    stop_token_ids: end the continuation (end-of-sequence must be listed to have that effect);
+        they are not sampled before min_tokens. The stopping token is part of the output.
+    logprobs: number of most probable alternatives reported with each token; None reports the
+        sampled token's own log-probability only. Always those of the model itself, before
+        temperature and every filter.
+    seed: with the sample's and the token's index it fully determines the random numbers.
+    beam_width: if given, beam search with that many beams instead of sampling; the best n come
+        back at the end, by sum of ln P / length ** length_penalty.
+    """
+
+    max_tokens: int = 16
+    min_tokens: int = 0
+    n: int = 1
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] | None = None
+    suppressed_token_ids: tuple[int, ...] = ()
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    logprobs: int | None = None
+    seed: int = 0
+    beam_width: int | None = None
+    length_penalty: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextToken:
+    """What to report of the distribution after a prompt."""
+
+    top_k: int = 0
+    token_ids: tuple[int, ...] = ()
+    full: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One unit of work.
+
+    prompts: token ids, begin-of-sequence included by the caller where it is wanted. Without a
+        start state a prompt must not be empty.
+    start: state vector that every prompt continues (see `state.StateLayout`), None for nothing.
+        With a start the first token of a prompt can be scored, without one it cannot.
+    prompt_logprobs: None for no scores, else the number of most probable alternatives to report
+        with each scored token (0: the token's own ln P alone).
+    score_from: per prompt, how many leading tokens are not scored (a shared context); empty for
+        none. Those tokens come back as NaN.
+    state_at: per prompt, after how many of its tokens to report the state; None for no state;
+        empty for none at all.
+    keep_states: keep the state after every generated token in the cache, because the caller will
+        come back for one of them.
+    """
+
+    request_id: str
+    prompts: tuple[tuple[int, ...], ...]
+    start: Floats | None = None
+    prompt_logprobs: int | None = None
+    score_from: tuple[int, ...] = ()
+    next_token: NextToken | None = None
+    state_at: tuple[int | None, ...] = ()
+    sampling: SamplingParams | None = None
+    keep_states: bool = False
+    priority: Priority = Priority.INTERACTIVE
+
+    @property
+    def num_tokens(self) -> int:
+        """Work that the prompts alone cause, before any prefix is shared."""
+        return sum(len(prompt) for prompt in self.prompts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NextTokenOutput:
+    """The distribution after a prompt: top by probability, chosen in the order asked, full (V,)."""
+
+    top: TopLogprobs = ()
+    chosen: TopLogprobs = ()
+    full: Floats | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptOutput:
+    """What was asked of one prompt; sent once, when all of it is known.
+
+    logprobs: ln P of each token, (len(prompt),), NaN where unscored; None if not asked for.
+    top: per token the alternatives, () where unscored; None unless prompt_logprobs > 0.
+    """
+
+    index: int
+    logprobs: Floats | None = None
+    top: tuple[TopLogprobs, ...] | None = None
+    next_token: NextTokenOutput | None = None
+    state: Floats | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenOutput:
+    """One generated token of continuation `sample` of prompt `prompt`."""
+
+    prompt: int
+    sample: int
+    token_id: int
+    logprob: float
+    top: TopLogprobs = ()
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestOutput:
+    """News of one request. The last one has `finished` set (and `error` if it failed)."""
+
+    request_id: str
+    prompts: tuple[PromptOutput, ...] = ()
+    tokens: tuple[TokenOutput, ...] = ()
+    cached_tokens: int = 0
+    finished: bool = False
+    error: str | None = None

@@ -1,0 +1,1 @@
+"""Corpus -> tokenizer -> trained checkpoint. Knows `models`, never `service`."""

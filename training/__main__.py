@@ -1,0 +1,112 @@
+"""One command per stage: `python -m training train`, `python -m training evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from training.config import load_config, preset_names
+
+EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and turn user mistakes into one clear line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    # argparse, since an option must take several files: --corpus A B C
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="text -> tokenizer -> checkpoint"))
+    _add_evaluate(commands.add_parser("evaluate", help="perplexity and bits per byte of a text"))
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    sources = "FILE or FILE@options (lines, asr, asr=P, also-asr, repeat=N); .gz and .xz are read"
+    parser.add_argument("--corpus", nargs="+", required=True, metavar="FILE", help=sources)
+    parser.add_argument("--valid", nargs="+", required=True, metavar="FILE", help=sources)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--preset", default="cpu-small", help=", ".join(preset_names()))
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides"
+    )
+    parser.add_argument("--tokenizer", type=Path, help="use this .model file, train none")
+    parser.add_argument("--resume", action="store_true", help="go on from the last save")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="for tokenising")
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from training.run import RunRequest, run_training
+
+    outcome = run_training(
+        RunRequest(
+            corpus=options.corpus,
+            valid=options.valid,
+            out=options.out,
+            config=load_config(options.preset, options.overrides),
+            tokenizer=options.tokenizer,
+            resume=options.resume,
+            device=options.device,
+            processes=options.processes,
+        )
+    )
+    if outcome.reason == "interrupted":
+        print("interrupted; everything is saved. To go on, repeat the command with --resume.")
+        return EXIT_INTERRUPTED
+    print(f"{outcome.reason}: best validation loss {outcome.progress.best_loss:.4f} nats a token")
+    print(f"checkpoint: {options.out}")
+    return 0
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--text", nargs="+", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--restart-lines", action="store_true", help="forget at every line")
+    parser.add_argument("--line-end", default="newline", choices=["newline", "eos"])
+    parser.add_argument("--json", action="store_true", help="one JSON object, by file")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from models.checkpoint import load_checkpoint
+    from training.evaluate import evaluate_file, model_of
+
+    checkpoint = load_checkpoint(options.model)
+    model = model_of(checkpoint)
+    results = {}
+    for path in options.text:
+        measure = evaluate_file(
+            model,
+            checkpoint.tokenizer,
+            path,
+            restart_lines=options.restart_lines,
+            line_end=options.line_end,
+        )
+        results[str(path)] = measure.to_dict()
+        if not options.json:
+            print(
+                f"{path}: {measure.bits_per_byte:.4f} bits per byte, "
+                f"word perplexity {measure.word_perplexity:.2f}, "
+                f"token perplexity {measure.token_perplexity:.2f}"
+            )
+    if options.json:
+        print(json.dumps({"model": checkpoint.digest, "results": results}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Training configuration: presets in TOML, overrides by `--set`, mistakes answered by name."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.config import ModelConfig
+from models.weights import Storage
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """Shape of the network; the vocabulary's size comes from the tokenizer."""
+
+    architecture: Literal["lstm", "elman", "window_mlp"] = "lstm"
+    embedding_size: int = Field(512, ge=1)
+    hidden_sizes: tuple[int, ...] = (512, 512)
+    tie_weights: bool = True
+    residual: bool = False
+    window: int = Field(8, ge=1)
+    storage: Storage = Field("int8", description="form of the weights in the checkpoint")
+
+    def to_model_config(self, vocab_size: int) -> ModelConfig:
+        return ModelConfig(vocab_size=vocab_size, **self.model_dump(exclude={"storage"}))
+
+
+class TokenizerSection(_Section):
+    vocab_size: int = Field(8192, ge=16)
+    model_type: Literal["unigram", "bpe"] = "unigram"
+    character_coverage: float = Field(0.9995, gt=0, le=1)
+    normalizer: str = "identity"
+    sample_bytes: int = Field(20_000_000, ge=1, description="text shown to the tokenizer's trainer")
+
+
+class OptimizerSection(_Section):
+    lr: float = Field(2e-3, gt=0)
+    warmup_tokens: int = Field(2_000_000, ge=0)
+    min_lr_ratio: float = Field(0.02, ge=0, le=1, description="floor of the cosine over lr")
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(0.5, gt=0, description="bound on the global gradient norm")
+    average: float = Field(
+        0.0, ge=0, lt=1, description="decay of the exponential average of weights; 0 switches off"
+    )
+
+
+class LoopSection(_Section):
+    batch_size: int = Field(64, ge=1, description="parallel streams")
+    bptt: int = Field(64, ge=1, description="steps that gradients reach back")
+    max_tokens: int = Field(30_000_000, ge=1, description="training tokens in all")
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    eval_tokens: int = Field(2_000_000, ge=1, description="tokens between validations")
+    valid_limit: int = Field(300_000, ge=1, description="validation tokens used each time")
+    patience: int = Field(0, ge=0, description="validations without gain before stopping; 0: never")
+    save_seconds: float = Field(300.0, gt=0, description="time between resumable saves")
+    seed: int = Field(1, ge=0)
+
+
+class ChatSection(_Section):
+    enabled: bool = Field(False, description="store the chat template in the checkpoint")
+
+
+class TrainConfig(_Section):
+    """Everything that, with the data, determines a run."""
+
+    description: str = ""
+    expected: str = ""
+    model: ModelSection = ModelSection()
+    tokenizer: TokenizerSection = TokenizerSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    loop: LoopSection = LoopSection()
+    chat: ChatSection = ChatSection()
+
+
+def preset_names() -> list[str]:
+    folder = resources.files("training") / "presets"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The preset of that name with `section.key=value` overrides (TOML values) applied."""
+    if preset not in preset_names():
+        raise ValueError(f"unknown preset {preset!r}{_suggest(preset, preset_names())}")
+    text = (resources.files("training") / "presets" / f"{preset}.toml").read_text("utf-8")
+    values = tomllib.loads(text)
+    for override in overrides:
+        _apply(values, override)
+    return parse_config(values)
+
+
+def parse_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Validate, turning the library's report into one line a fault."""
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(fault["loc"], fault) for fault in error.errors()]
+        raise ValueError("; ".join(lines)) from error
+
+
+def _explain(location: Sequence[int | str], fault: Mapping[str, Any]) -> str:
+    name = ".".join(map(str, location))
+    if fault["type"] != "extra_forbidden":
+        return f"{name}: {fault['msg']} (got {fault['input']!r})"
+    section: type[BaseModel] = TrainConfig
+    for part in location[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type)
+        section = annotation
+    return f"unknown setting {name!r}{_suggest(str(location[-1]), list(section.model_fields))}"
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {near[0]!r}?" if near else f": choose from {', '.join(known)}"
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, equals, raw = override.partition("=")
+    if not equals:
+        raise ValueError(f"--set {override!r} must have the form section.key=value")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word is a string
+    *sections, key = path.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"--set {override!r}: {section!r} is not a section")
+    values[key] = value

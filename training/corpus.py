@@ -1,0 +1,179 @@
+"""Reading text: plain, jsonl, dialogues; .gz and .xz; bad input named by file and place.
+
+A source is a file with options: `FILE` or `FILE@option,option`.
+
+    lines      every line is a document of its own (unordered sentences)
+    asr        as recognisers write: lower case, no punctuation but apostrophes
+    asr=P      a share P of the documents (of the parts, in running text) that way
+    also-asr   everything in both renderings
+    repeat=N   N passes over the file in each epoch
+
+Without `lines`, a text file is one running document whose lines are joined by "\\n"; a line is
+stripped of white space at both ends, an empty line stays. A .jsonl line is a document: an object
+with "text", or a dialogue with "turns" of {"role", "content"}.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+ROLES = ("system", "user", "assistant")
+
+
+class CorpusError(ValueError):
+    """Text that cannot be used; the message names the file, the place and the fault."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """Running text, or a dialogue when `turns` is given.
+
+    `starts`/`ends` tell whether this part opens or closes its document: long ones come in parts.
+    """
+
+    text: str = ""
+    turns: tuple[Turn, ...] = ()
+    starts: bool = True
+    ends: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    path: Path
+    lines: bool = False
+    asr_shares: tuple[float, ...] = (0.0,)  # one pass over the file for each
+    repeat: int = 1
+
+
+def parse_source(argument: str) -> Source:
+    """`FILE@option,option` -> Source."""
+    name, _, options = argument.partition("@")
+    source = Source(path=Path(name))
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if option == "lines":
+            source = replace(source, lines=True)
+        elif option == "asr":
+            source = replace(source, asr_shares=(1.0,))
+        elif option == "also-asr":
+            source = replace(source, asr_shares=(0.0, 1.0))
+        elif key == "asr" and re.fullmatch(r"0?\.\d+", value):
+            source = replace(source, asr_shares=(float(value),))
+        elif key == "repeat" and value.isdigit() and int(value) > 0:
+            source = replace(source, repeat=int(value))
+        else:
+            raise CorpusError(
+                f"{argument}: unknown option {option!r}; "
+                "choose from lines, asr, asr=P (0 < P < 1), also-asr, repeat=N"
+            )
+    return source
+
+
+def read_source(source: Source, *, part_bytes: int = 1 << 20) -> Iterator[Document]:
+    """Documents of a source, long running text in parts of about `part_bytes`, all renderings."""
+    for _ in range(source.repeat):
+        for share in source.asr_shares:
+            for number, document in enumerate(_read_documents(source, part_bytes)):
+                if int((number + 1) * share) > int(number * share):  # spread evenly
+                    yield replace(render_asr(document), starts=True, ends=True)
+                else:
+                    yield document
+
+
+def _read_documents(source: Source, part_bytes: int) -> Iterator[Document]:
+    lines = read_lines(source.path)
+    if ".jsonl" in source.path.suffixes:
+        for number, line in enumerate(lines, 1):
+            if line:
+                yield _parse_json(source.path, number, line)
+    elif source.lines:
+        yield from (Document(text=line) for line in lines if line)
+    else:
+        yield from _running_text(lines, part_bytes)
+
+
+def _running_text(lines: Iterator[str], part_bytes: int) -> Iterator[Document]:
+    """One document in parts; every line, the last one too, is closed by a newline."""
+    part: list[str] = []
+    size, starts = 0, True
+    for line in lines:
+        if size > part_bytes:
+            yield Document(text="\n".join(part) + "\n", starts=starts, ends=False)
+            part, size, starts = [], 0, False
+        part.append(line)
+        size += len(line) + 1
+    if part:
+        yield Document(text="\n".join(part) + "\n", starts=starts)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Stripped lines of a UTF-8 file; .gz and .xz are unpacked on the way."""
+    openers = {".gz": gzip.open, ".xz": lzma.open}
+    number = 0
+    try:
+        with openers.get(path.suffix, open)(path, "rb") as file:
+            for number, raw in enumerate(_raw_lines(file), 1):
+                yield raw.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start} of the line); "
+            "convert the file first"
+        ) from error
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}") from error
+
+
+def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
+    first = True
+    for raw in file:
+        yield raw.removeprefix(b"\xef\xbb\xbf") if first else raw
+        first = False
+
+
+def _parse_json(path: Path, number: int, line: str) -> Document:
+    where = f"{path}, line {number}"
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{where}: not JSON ({error})") from error
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        return Document(text=value["text"])
+    turns = value.get("turns") if isinstance(value, dict) else None
+    if not isinstance(turns, list) or not turns:
+        raise CorpusError(f'{where}: needs "text" or a non-empty list "turns"')
+    parsed = []
+    for turn in turns:
+        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
+            raise CorpusError(f'{where}: every turn needs a string "content"')
+        if turn.get("role") not in ROLES:
+            raise CorpusError(f"{where}: role {turn.get('role')!r} is not one of {', '.join(ROLES)}")
+        parsed.append(Turn(turn["role"], turn["content"].strip()))
+    return Document(turns=tuple(parsed))
+
+
+_NOT_SPOKEN = re.compile(r"(?!(?<=\w)['’](?=\w))[^\w\s]|_")
+
+
+def asr_text(text: str) -> str:
+    """Lower case, no punctuation but apostrophes inside words, single spaces; lines are kept."""
+    spoken = (_NOT_SPOKEN.sub(" ", line.replace("’", "'")) for line in text.split("\n"))
+    return "\n".join(" ".join(line.lower().split()) for line in spoken)
+
+
+def render_asr(document: Document) -> Document:
+    """The document as a recogniser would write it."""
+    turns = tuple(Turn(turn.role, asr_text(turn.content)) for turn in document.turns)
+    return replace(document, text=asr_text(document.text), turns=turns)
