@@ -1,0 +1,153 @@
+"""Between a route and the engine: histories from requests, answers from outputs, sealed states."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.api.context import AppContext
+from service.api.errors import invalid
+from service.api.limits import check_count
+from service.api.prompts import History, begin
+from service.engine.interface import AsyncEngine
+from service.engine.request import PromptOutput, Request
+from service.serving import ServedModel
+from service.state_token import InvalidStateError, State
+
+Floats = NDArray[np.float32]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Segmenting this many characters takes about 10 ms; more would hold up every other request.
+_LONG_TEXT = 50_000
+
+
+def new_request_id() -> str:
+    """An id for the engine. Not the client's x-request-id, which need not be unique."""
+    return secrets.token_hex(12)
+
+
+async def off_loop(size: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`call`, in a thread of its own if `size` (characters or tokens) makes it slow."""
+    if size > _LONG_TEXT:
+        return await asyncio.to_thread(call, *args, **kwargs)
+    return call(*args, **kwargs)
+
+
+async def read_history(
+    context: AppContext,
+    model: ServedModel,
+    *,
+    state: str | None,
+    bos: bool,
+    text: str = "",
+    param: str = "context",
+) -> History:
+    """Where a request's sequences begin: a sealed state or begin-of-sequence, then `text`.
+
+    With a state no begin-of-sequence is put: the state has its own beginning. `param`: the
+    request's name for `text`.
+    """
+    if state is not None and text:
+        raise invalid(param, f"a state takes the place of {param}; send one of the two")
+    start = begin(model.tokenizer, bos=bos) if state is None else open_state(context, model, state)
+    history = await off_loop(len(text), start.with_text, text)
+    check_count(param, len(history.ids), context.settings.max_prompt_tokens, "tokens")
+    return history
+
+
+def open_state(context: AppContext, model: ServedModel, token: str) -> History:
+    """The history behind a sealed state; a 400 `invalid_state` for any other string."""
+    try:
+        state = context.states.open(
+            token, digest=model.digest, state_size=model.engine.info.state_size
+        )
+    except InvalidStateError as error:
+        raise invalid(
+            "state", f"not a state of this model: {error}", code="invalid_state"
+        ) from None
+    return History(
+        tokenizer=model.tokenizer,
+        start=state.vector,
+        pending=state.pending,
+        continuation=state.continuation,
+    )
+
+
+def seal_state(
+    context: AppContext, model: ServedModel, history: History, vector: Floats | None
+) -> str:
+    """A token for `history`; `vector` is the engine's state after ``history.ids``.
+
+    Where there are no such ids, it is the history's own start and `vector` is not looked at.
+    """
+    state = State(
+        vector=vector if history.ids else history.start,
+        pending=history.pending,
+        continuation=history.continuation,
+    )
+    return context.states.seal(state, digest=model.digest, state_size=model.engine.info.state_size)
+
+
+async def sealed_states(
+    context: AppContext,
+    model: ServedModel,
+    histories: Sequence[History],
+    vectors: Sequence[Floats | None],
+) -> list[str]:
+    """Sealed states of histories with one start; a vector that is None is computed first.
+
+    It is None where a prompt's own request cannot give it: after sampling, or after token ids that
+    are not the canonical segmentation of their text. The state cache makes it a few steps.
+    """
+    known = list(vectors)
+    missing = [k for k, history in enumerate(histories) if history.ids and known[k] is None]
+    if missing:
+        request = Request(
+            request_id=new_request_id(),
+            prompts=tuple(histories[k].ids for k in missing),
+            start=histories[missing[0]].start,
+            state_at=tuple(len(histories[k].ids) for k in missing),
+        )
+        collected = await collect(model.engine, request)
+        for k, output in zip(missing, collected.prompts, strict=True):
+            known[k] = output.state
+    return [
+        seal_state(context, model, history, vector)
+        for history, vector in zip(histories, known, strict=True)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """All that came back for a request without continuations, prompts in their order."""
+
+    prompts: list[PromptOutput]
+    cached_tokens: int
+
+
+async def collect(engine: AsyncEngine, request: Request) -> Collected:
+    """Run a request that generates nothing. Leaving early aborts it."""
+    assert request.sampling is None
+    prompts: dict[int, PromptOutput] = {}
+    cached_tokens = 0
+    outputs = engine.submit(request)
+    async with aclosing(outputs):  # type: ignore[type-var]
+        async for output in outputs:
+            if output.error is not None:
+                raise RuntimeError(output.error)
+            prompts.update((prompt.index, prompt) for prompt in output.prompts)
+            cached_tokens = max(cached_tokens, output.cached_tokens)
+            if output.finished:
+                break
+    return Collected(
+        prompts=[prompts[index] for index in range(len(request.prompts))],
+        cached_tokens=cached_tokens,
+    )

@@ -1,0 +1,206 @@
+"""`POST /v1/next-token`: what may come next?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Body, Request, Response
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from service.api.body import JSONBody, StrictRoute
+from service.api.computing import collect, new_request_id, off_loop, read_history, sealed_states
+from service.api.context import AppContext
+from service.api.deps import Context, resolve_model
+from service.api.errors import invalid
+from service.api.limits import check_count, check_token_ids
+from service.api.prompts import Prompt, build_prompt
+from service.api.schemas import (
+    ModelName,
+    RequestModel,
+    StateToken,
+    TextOrIds,
+    TokenId,
+    TokenLogprob,
+    Usage,
+    error_responses,
+)
+from service.api.scoring import name_token
+from service.engine import request as engine
+from service.engine.request import NextToken, NextTokenOutput
+from service.serving import ServedModel
+
+router = APIRouter(route_class=StrictRoute)
+
+_RAW = "application/octet-stream"
+
+
+def _kind(value: Any) -> str | None:
+    return {str: "piece", int: "id"}.get(type(value))
+
+
+TokenChoice = Annotated[
+    Annotated[str, Tag("piece")] | Annotated[TokenId, Tag("id")],
+    Discriminator(
+        _kind,
+        custom_error_type="token_choice",
+        custom_error_message="must be a token id or a token's name",
+    ),
+]
+
+
+class NextTokenRequest(RequestModel):
+    """Where the sequence stands, and what to report of the distribution there."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"context": "the cat sat on the", "top_k": 5, "tokens": ["▁mat"]}]
+        }
+    )
+
+    model: ModelName = "default"
+    context: TextOrIds = Field(
+        "", description="what stands before: text, or token ids, which are taken as they are"
+    )
+    state: StateToken | None = None
+    bos: bool = Field(
+        True,
+        description="begin-of-sequence before the context; with `state`, which has its own "
+        "beginning, none is put and the answer says false",
+    )
+    top_k: int = Field(10, ge=0, description="how many of the most probable tokens to list")
+    tokens: Annotated[list[TokenChoice], Field(fail_fast=True)] = Field(
+        [], description="tokens to report in any case, by id or by SentencePiece's name"
+    )
+    full: bool = Field(False, description="report every token's log-probability, in order of ids")
+    return_state: bool = Field(False, description="return the state after the context")
+
+
+class NextTokenResponse(BaseModel):
+    """Natural log-probabilities of the next token."""
+
+    object: Literal["next_token"] = "next_token"
+    model: str
+    top: list[TokenLogprob] = Field(description="most probable first")
+    tokens: list[TokenLogprob] = Field(description="the tokens asked for, in that order")
+    logprobs: list[float] | None = Field(description="with `full`, one for each token id")
+    bos: bool
+    state: str | None
+    usage: Usage
+
+
+_RAW_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The distribution; with `Accept: application/octet-stream` all of its "
+        "log-probabilities as little-endian float32, in order of token ids.",
+        "content": {_RAW: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    "/v1/next-token",
+    summary="Distribution over the next token",
+    description="The most probable next tokens, any chosen ones, or all of them, after a context "
+    "or state.",
+    operation_id="next_token",
+    tags=["native"],
+    response_model=NextTokenResponse,
+    responses={**_RAW_ANSWER, **error_responses()},
+)
+async def next_token(
+    request: Request, context: Context, body: Annotated[NextTokenRequest, Body()]
+) -> Response:
+    is_raw = _wants_raw(request)
+    model = await resolve_model(request, body.model)
+    chosen = _check(body, context, model, is_raw=is_raw)
+    prompt = await _build_prompt(context, model, body)
+    work = engine.Request(
+        request_id=new_request_id(),
+        prompts=(prompt.ids,),
+        start=prompt.before.start,
+        next_token=NextToken(
+            top_k=0 if is_raw else body.top_k,
+            token_ids=() if is_raw else chosen,
+            full=body.full or is_raw,
+        ),
+        state_at=(prompt.state_at,) if body.return_state else (),
+    )
+    collected = await collect(model.engine, work)
+    output = collected.prompts[0]
+    distribution = output.next_token
+    assert distribution is not None
+    has_bos = body.bos and body.state is None
+    num_tokens = len(prompt.ids) - has_bos
+    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=collected.cached_tokens)
+    if is_raw:
+        assert distribution.full is not None
+        return Response(np.asarray(distribution.full, "<f4").tobytes(), media_type=_RAW)
+    state = None
+    if body.return_state:
+        (state,) = await sealed_states(context, model, [prompt.after], [output.state])
+    return JSONBody(
+        {
+            "object": "next_token",
+            "model": body.model,
+            **_describe(model, distribution),
+            "bos": has_bos,
+            "state": state,
+            "usage": {
+                "prompt_tokens": num_tokens,
+                "cached_tokens": min(collected.cached_tokens, num_tokens),
+                "total_tokens": num_tokens,
+            },
+        }
+    )
+
+
+def _wants_raw(request: Request) -> bool:
+    ranges = [part.split(";")[0].strip() for part in request.headers.get("accept", "").split(",")]
+    return _RAW in ranges and "application/json" not in ranges
+
+
+def _check(
+    body: NextTokenRequest, context: AppContext, model: ServedModel, *, is_raw: bool
+) -> tuple[int, ...]:
+    """Refuse what cannot be answered; returns the ids of the chosen tokens."""
+    tokenizer = model.tokenizer
+    if is_raw and body.return_state:
+        raise invalid("return_state", f"a state comes in JSON only, not in {_RAW}")
+    if body.top_k > tokenizer.vocab_size:
+        raise invalid(
+            "top_k", f"{body.top_k} is more than the vocabulary's {tokenizer.vocab_size} tokens"
+        )
+    check_count("tokens", len(body.tokens), context.settings.max_logprobs, "tokens")
+    chosen = []
+    for index, token in enumerate(body.tokens):
+        token_id = tokenizer.piece_to_id(token) if isinstance(token, str) else token
+        if token_id is None:
+            raise invalid(f"tokens.{index}", f"{token!r:.80} is no token of this model")
+        chosen.append(token_id)
+    check_token_ids("tokens", chosen, tokenizer)
+    return tuple(chosen)
+
+
+async def _build_prompt(context: AppContext, model: ServedModel, body: NextTokenRequest) -> Prompt:
+    limit = context.settings.max_prompt_tokens
+    if body.state is not None and body.context:
+        raise invalid("context", "a state takes the place of context; send one of the two")
+    if not isinstance(body.context, str):
+        check_count("context", len(body.context), limit, "tokens")
+        check_token_ids("context", body.context, model.tokenizer)
+    start = await read_history(context, model, state=body.state, bos=body.bos)
+    prompt = await off_loop(len(body.context), build_prompt, start, body.context, eos=False)
+    check_count("context", len(prompt.ids), limit, "tokens")
+    if not prompt.ids and start.start is None:
+        raise invalid("context", "is empty, and without bos nothing stands before the next token")
+    return prompt
+
+
+def _describe(model: ServedModel, distribution: NextTokenOutput) -> dict[str, Any]:
+    full = distribution.full
+    return {
+        "top": [name_token(model.tokenizer, *token) for token in distribution.top],
+        "tokens": [name_token(model.tokenizer, *token) for token in distribution.chosen],
+        "logprobs": None if full is None else full.tolist(),
+    }

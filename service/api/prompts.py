@@ -1,0 +1,185 @@
+"""From text to the engine's token sequences: contexts, states, texts and control tokens. Pure.
+
+A `History` grows by text, by token ids and by control tokens. What can no longer change is in its
+token ids; the text of the unfinished last chunk is kept as text. Hence a history that went through
+a sealed state gives the same tokens as one that was sent whole.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.pretokenize import MAX_WORD
+from models.tokenizer import IncrementalDecoder, Tokenizer
+
+Floats = NDArray[np.float32]
+# A chunk that touches the text before a seam ends at most this many characters after it.
+_CHUNK_REACH = MAX_WORD + 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """A sequence up to now.
+
+    start: state vector that the sequence continues; None from nothing.
+    ids: the canonical tokens after `start` that no later text can change, control tokens included.
+    pending: text after `ids` whose segmentation is still open, at most 33 characters.
+    continuation: what follows `ids` goes on in the middle of a line.
+    """
+
+    tokenizer: Tokenizer
+    start: Floats | None = None
+    ids: tuple[int, ...] = ()
+    pending: str = ""
+    continuation: bool = False
+
+    @property
+    def in_line(self) -> bool:
+        """Whether the next text goes on in the middle of a line."""
+        return bool(self.pending) or self.continuation
+
+    def tokens(self) -> tuple[int, ...]:
+        """The whole sequence after `start`, as a prompt: the pending text is taken as finished."""
+        return (*self.ids, *self.tokenizer.encode(self.pending, continuation=self.continuation))
+
+    def with_text(self, text: str) -> History:
+        """The history followed by `text`."""
+        final, pending = self.tokenizer.split_pending(self.pending + text)
+        ids = self.tokenizer.encode(final, continuation=self.continuation)
+        return replace(
+            self,
+            ids=(*self.ids, *ids),
+            pending=pending,
+            continuation=not self.tokenizer.line_start_after(final, continuation=self.continuation),
+        )
+
+    def with_control(self, token_id: int) -> History:
+        """The history followed by a control token (a role, end of turn); a line starts after it."""
+        return replace(self, ids=(*self.tokens(), token_id), pending="", continuation=False)
+
+    def with_ids(self, ids: Iterable[int]) -> History:
+        """The history followed by the text that `ids` stand for, in its canonical segmentation.
+
+        Control tokens among them stay what they are. Bytes that are no UTF-8 become U+FFFD.
+        """
+        history = self
+        for is_control, run in groupby(ids, self.tokenizer.is_control):
+            if is_control:
+                for token_id in run:
+                    history = history.with_control(token_id)
+            else:
+                history = history.with_text(
+                    self.tokenizer.decode(run, continuation=history.in_line)
+                )
+        return history
+
+    def with_part(self, part: str | Sequence[int]) -> History:
+        """`with_text` or `with_ids`, by the kind of `part`."""
+        return self.with_text(part) if isinstance(part, str) else self.with_ids(part)
+
+
+def begin(tokenizer: Tokenizer, *, bos: bool) -> History:
+    """The empty sequence, with or without its begin-of-sequence token."""
+    return History(tokenizer=tokenizer, ids=(tokenizer.bos_id,) if bos else ())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """A text behind a history, ready for the engine.
+
+    before: the history.
+    ids: the tokens of history and text, and end-of-sequence where it was asked for.
+    first: how many leading `ids` belong to the history. A token that reaches from the history
+        into the text belongs to the text.
+    source: the text as the client gave it.
+    after: the canonical history after the text (without end-of-sequence).
+    """
+
+    before: History
+    ids: tuple[int, ...]
+    first: int
+    source: str | Sequence[int]
+    after: History
+
+    @property
+    def text(self) -> str:
+        """The text, decoded where it was given as token ids."""
+        if isinstance(self.source, str):
+            return self.source
+        return self.before.tokenizer.decode(self.source, continuation=self.before.in_line)
+
+    @property
+    def state_at(self) -> int | None:
+        """After how many of `ids` the engine's state is the one of `after`.
+
+        None where it is not on the way: before the first token, or because the given ids are not
+        the canonical segmentation of their text.
+        """
+        count = len(self.after.ids)
+        return count if count and self.ids[:count] == self.after.ids else None
+
+    def offsets(self) -> tuple[list[int], list[int]]:
+        """Characters of the text from which and to which each of ``ids[first:]`` reaches."""
+        tokenizer, before = self.before.tokenizer, self.before
+        if isinstance(self.source, str):
+            encoding = tokenizer.encode_with_offsets(
+                before.pending + self.source, continuation=before.continuation
+            )
+            skipped, shift = self.first - len(before.ids), len(before.pending)
+            starts = [max(0, start - shift) for start in encoding.starts[skipped:]]
+            ends = [end - shift for end in encoding.ends[skipped:]]
+        else:
+            ends = _ends(tokenizer, self.source, continuation=before.in_line)
+            starts = [0, *ends[:-1]] if ends else []
+        if len(self.ids) > self.first + len(ends):  # end-of-sequence
+            starts.append(ends[-1] if ends else 0)
+            ends.append(starts[-1])
+        return starts, ends
+
+
+def build_prompt(before: History, source: str | Sequence[int], *, eos: bool) -> Prompt:
+    """`source` behind `before`; token ids are taken as they are, not re-segmented."""
+    after = before.with_part(source)
+    if isinstance(source, str):
+        ids, first = after.tokens(), len(before.ids) + _tokens_before_seam(before, source)
+    else:
+        history = before.tokens()
+        ids, first = (*history, *source), len(history)
+    if eos:
+        ids = (*ids, before.tokenizer.eos_id)
+    return Prompt(before=before, ids=ids, first=first, source=source, after=after)
+
+
+def _tokens_before_seam(before: History, text: str) -> int:
+    """How many tokens of ``pending + text`` end within the pending text."""
+    seam = len(before.pending)
+    if not seam:
+        return 0
+    around = (before.pending + text)[: seam + _CHUNK_REACH]
+    encoding = before.tokenizer.encode_with_offsets(around, continuation=before.continuation)
+    return bisect_right(encoding.ends, seam)
+
+
+def _ends(tokenizer: Tokenizer, ids: Sequence[int], *, continuation: bool) -> list[int]:
+    """Ends of the tokens' spans in their decoded text, in the convention of `Encoding`."""
+    decoder = IncrementalDecoder(tokenizer, continuation=continuation)
+    widths = [len(decoder.push(token_id)) for token_id in ids]
+    if widths:
+        widths[-1] += len(decoder.flush())
+    # A character spelled in bytes comes out with its last byte but is its first byte's.
+    first_byte: int | None = None
+    for k, token_id in enumerate(ids):
+        if not tokenizer.is_byte(token_id):
+            first_byte = None
+        elif widths[k] == 0:
+            first_byte = k if first_byte is None else first_byte
+        elif first_byte is not None:
+            widths[first_byte], widths[k] = widths[k], 0
+            first_byte = None
+    return list(accumulate(widths))

@@ -1,0 +1,149 @@
+"""`POST /v1/score`: how probable are these texts?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request, Response
+
+from service.api.body import JSONBody, StrictRoute
+from service.api.computing import (
+    collect,
+    new_request_id,
+    off_loop,
+    read_history,
+    sealed_states,
+)
+from service.api.context import AppContext
+from service.api.deps import Context, resolve_model
+from service.api.errors import invalid
+from service.api.limits import check_count, check_token_ids, too_many
+from service.api.prompts import History, Prompt, build_prompt
+from service.api.schemas import error_responses
+from service.api.score_schemas import ScoreRequest, ScoreResponse
+from service.api.scoring import describe_score
+from service.engine import request as engine
+from service.engine.request import Priority, PromptOutput
+from service.serving import ServedModel
+
+router = APIRouter(route_class=StrictRoute)
+
+# Up to this many tokens a request is as good as interactive.
+_BULK_TOKENS = 1024
+
+
+@router.post(
+    "/v1/score",
+    summary="Score texts",
+    description="Log-probabilities of texts after an optional context or state, in total, by word "
+    "or by token, with perplexities and bits per byte. All texts of a request share the work of "
+    "what they have in common.",
+    operation_id="score",
+    tags=["native"],
+    response_model=ScoreResponse,
+    responses=error_responses(),
+)
+async def score(
+    request: Request, context: Context, body: Annotated[ScoreRequest, Body()]
+) -> Response:
+    model = await resolve_model(request, body.model)
+    _check(body, context, model)
+    history = await read_history(context, model, state=body.state, bos=body.bos, text=body.context)
+    prompts = await _build_prompts(context, history, body)
+    outputs, cached_tokens = await _compute(model, prompts, body)
+    states = None
+    if body.return_state:
+        vectors = [output.state if output is not None else None for output in outputs]
+        histories = [prompt.after for prompt in prompts]
+        states = await sealed_states(context, model, histories, vectors)
+    data = []
+    for index, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
+        entry = describe_score(prompt, output, eos=body.eos, detail=body.detail)
+        entry["state"] = states[index] if states else None
+        data.append({"index": index, **entry})
+    has_bos = body.bos and body.state is None
+    num_tokens = sum(len(prompt.ids) - has_bos for prompt in prompts)
+    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=cached_tokens)
+    return JSONBody(
+        {
+            "object": "list",
+            "model": body.model,
+            "data": data,
+            "bos": has_bos,
+            "eos": body.eos,
+            "usage": {
+                "prompt_tokens": num_tokens,
+                "cached_tokens": min(cached_tokens, num_tokens),
+                "total_tokens": num_tokens,
+            },
+        }
+    )
+
+
+def _check(body: ScoreRequest, context: AppContext, model: ServedModel) -> None:
+    """All that can be refused without segmenting a text."""
+    vocab_size = model.tokenizer.vocab_size
+    check_count("texts", len(body.texts), context.settings.max_texts, "texts")
+    if body.top_logprobs and body.detail != "tokens":
+        raise invalid("top_logprobs", "needs detail 'tokens', where it is reported")
+    if body.top_logprobs > vocab_size:
+        raise invalid(
+            "top_logprobs", f"{body.top_logprobs} is more than the vocabulary's {vocab_size} tokens"
+        )
+    for index, text in enumerate(body.texts):
+        if not isinstance(text, str):
+            check_token_ids(f"texts.{index}", text, model.tokenizer)
+
+
+async def _build_prompts(context: AppContext, history: History, body: ScoreRequest) -> list[Prompt]:
+    characters = sum(map(len, body.texts))
+    return await off_loop(characters, _segment, context, history, body)
+
+
+def _segment(context: AppContext, history: History, body: ScoreRequest) -> list[Prompt]:
+    """The prompts; gives up as soon as they hold more tokens than a request may."""
+    limit = context.settings.max_prompt_tokens
+    prompts: list[Prompt] = []
+    total = len(history.ids) * len(body.texts)
+    if total > limit:
+        raise too_many("texts", total, limit, "tokens of context in all")
+    total = 0
+    for text in body.texts:
+        prompt = build_prompt(history, text, eos=body.eos)
+        total += len(prompt.ids)
+        if total > limit:
+            raise too_many("texts", total, limit, "tokens or more")
+        prompts.append(prompt)
+    entries = total * body.top_logprobs
+    check_count("top_logprobs", entries, context.settings.max_logprobs, "alternatives in all")
+    return prompts
+
+
+async def _compute(
+    model: ServedModel, prompts: Sequence[Prompt], body: ScoreRequest
+) -> tuple[list[PromptOutput | None], int]:
+    """The engine's output for each prompt, None for one that leaves nothing to compute."""
+    outputs: list[PromptOutput | None] = [None] * len(prompts)
+    needed = [
+        index
+        for index, prompt in enumerate(prompts)
+        if len(prompt.ids) > prompt.first or (body.return_state and prompt.state_at)
+    ]
+    if not needed:
+        return outputs, 0
+    chosen = [prompts[index] for index in needed]
+    num_tokens = sum(len(prompt.ids) for prompt in chosen)
+    work = engine.Request(
+        request_id=new_request_id(),
+        prompts=tuple(prompt.ids for prompt in chosen),
+        start=chosen[0].before.start,
+        prompt_logprobs=body.top_logprobs,
+        score_from=tuple(prompt.first for prompt in chosen),
+        state_at=tuple(prompt.state_at for prompt in chosen) if body.return_state else (),
+        priority=Priority.BULK if num_tokens > _BULK_TOKENS else Priority.INTERACTIVE,
+    )
+    collected = await collect(model.engine, work)
+    for index, output in zip(needed, collected.prompts, strict=True):
+        outputs[index] = output
+    return outputs, collected.cached_tokens

@@ -1,0 +1,131 @@
+"""The application: routers, error forms, and the life of the models behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.security import HTTPBearer
+
+from service.api import docs, next_token, ops, score, tokenization
+from service.api import models as model_list
+from service.api.context import AppContext
+from service.api.errors import install_error_handlers
+from service.api.middleware import MIDDLEWARE
+from service.engines import engine_factory
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.registry import ModelRegistry
+from service.serving import ServedModel
+from service.settings import Settings
+from service.state_token import StateCodec
+
+logger = logging.getLogger(__name__)
+
+_ROUTERS = (
+    score.router,
+    next_token.router,
+    model_list.router,
+    tokenization.router,
+    ops.router,
+    docs.router,
+)
+_DESCRIPTION = """Score texts, ask for the distribution over what comes next, and generate, with
+LSTM language models. Every log-probability is a natural logarithm."""
+
+
+def create_app(settings: Settings, models: Sequence[ServedModel] | None = None) -> FastAPI:
+    """The service as an ASGI application.
+
+    models: models built elsewhere, the default one first, in place of those that `settings` names.
+    """
+    context = _build_context(settings, models)
+    app = FastAPI(
+        title="lstm-serve",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        # Declares the key; the middleware checks it, before a body is read.
+        dependencies=[
+            Depends(HTTPBearer(auto_error=False, description="an API key, if any is set"))
+        ],
+    )
+    app.state.context = context
+    for router in _ROUTERS:
+        app.include_router(router)
+    install_error_handlers(app)
+    for middleware in reversed(MIDDLEWARE):
+        app.add_middleware(middleware, context=lambda: context)
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
+    return app
+
+
+def _build_context(settings: Settings, models: Sequence[ServedModel] | None) -> AppContext:
+    if models is not None:
+        registry = ModelRegistry.of_models(models)
+    else:
+        registry = ModelRegistry(settings.model, settings.models, engine_factory(settings))
+    key = settings.state_key
+    return AppContext(
+        settings=settings,
+        registry=registry,
+        states=StateCodec(key.get_secret_value().encode() if key else secrets.token_bytes(32)),
+        metrics=Metrics(lambda: {m.name: m.engine.stats() for m in registry.loaded()}),
+        lifecycle=Lifecycle(),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load beside the open port, so that liveness and readiness answer meanwhile."""
+    context: AppContext = app.state.context
+    loading = asyncio.create_task(_load(context))
+    try:
+        yield
+    finally:
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        await context.registry.stop(grace_s=0)
+
+
+async def _load(context: AppContext) -> None:
+    try:
+        await context.registry.start()
+    except Exception as error:
+        logger.debug("the default model cannot be loaded", exc_info=True)
+        context.lifecycle.fail(error)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The document, without the answers in FastAPI's own form, which this service never gives."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        for path in schema["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schema["components"]["schemas"].pop(name, None)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _version() -> str:
+    try:
+        return version("lstm-serve")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+unknown"

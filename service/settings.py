@@ -1,0 +1,109 @@
+"""Every setting of the service: command line over environment (``LSTM_SERVE_<NAME>``) over default.
+
+Built once, at the entry point, and passed down.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"
+_MIB = 1 << 20
+
+
+class Settings(BaseSettings):
+    """Sizes are in bytes (``_bytes``), mebibytes (``_mb``) or counts, times in seconds (``_s``)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LSTM_SERVE_", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    model: Path = Field(
+        _PRETRAINED / "en-small",
+        description="checkpoint folder of the default model; clients call it by the folder's name",
+    )
+    models: Path = Field(
+        _PRETRAINED,
+        description="folder of checkpoints; each is served by its name, loaded on first use",
+    )
+    models_memory_mb: int = Field(
+        4096,
+        ge=1,
+        description="memory that the loaded models may take together, estimated; in MiB; the "
+        "least recently used idle one makes room, the default model always stays",
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
+    precision: Literal["auto", "int8", "fp32"] = Field(
+        "auto",
+        description="arithmetic of the matrix products; auto: int8 where the checkpoint's measured "
+        "loss is negligible, else fp32",
+    )
+    engine: Literal["process", "thread"] = Field(
+        "process", description="engines in processes of their own, or in a thread of the server"
+    )
+    replicas: int = Field(1, ge=1, description="engine processes per model")
+    threads: int = Field(1, ge=1, description="threads of each engine process")
+    max_num_seqs: int = Field(
+        64, ge=1, description="sequences that advance together in one step of an engine"
+    )
+    max_waiting: int = Field(
+        256, ge=1, description="requests that may wait for an engine; above it: 429"
+    )
+    cache_mb: int = Field(
+        64, ge=0, description="state cache of each engine process, in MiB; 0 switches it off"
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="keys, separated by commas; with any set, every route but /health/live needs "
+        "'Authorization: Bearer <key>'",
+    )
+    state_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="secret that seals states, the same on every replica; without it a random "
+        "one, and states do not survive a restart",
+    )
+    grace_s: float = Field(
+        30, ge=0, description="seconds that work in flight may take to finish after SIGTERM"
+    )
+    heartbeat_s: float = Field(
+        15, gt=0, description="seconds of silence after which a stream sends a comment line"
+    )
+    max_body_bytes: int = Field(16 * _MIB, ge=1, description="size of a request's body, in bytes")
+    max_texts: int = Field(4096, ge=1, description="texts or prompts in one request")
+    max_utterances: int = Field(4096, ge=1, description="N-best lists in one request")
+    max_hypotheses: int = Field(16384, ge=1, description="hypotheses in one request, all lists")
+    max_prompt_tokens: int = Field(
+        1 << 20, ge=1, description="tokens of all prompts of one request, context included in each"
+    )
+    max_new_tokens: int = Field(
+        65536, ge=1, description="tokens one request may generate, over all prompts and samples"
+    )
+    max_logprobs: int = Field(
+        1 << 20,
+        ge=1,
+        description="alternatives one answer may list: tokens times top_logprobs, or chosen tokens",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity that is logged"
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(key for part in value.split(",") if (key := part.strip()))
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _no_empty_key(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(key.get_secret_value() for key in keys):
+            raise ValueError("an API key must not be empty")
+        return keys

@@ -1,0 +1,94 @@
+"""What is known of a checkpoint on disk before its weights are loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from models.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, CheckpointError, read_config
+from models.config import ModelConfig
+from models.tokenizer import Tokenizer
+
+# An engine process without its model: interpreter, libraries, buffers of a full batch.
+_ENGINE_BYTES = 100 << 20
+
+
+class ModelFacts(Protocol):
+    """A model without its engine; see `service.serving.ServedModel`, which is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def chat_template(self) -> Mapping[str, Any] | None: ...
+    @property
+    def sampling_defaults(self) -> Mapping[str, Any]: ...
+    @property
+    def metrics(self) -> Mapping[str, Any]: ...
+    @property
+    def card(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """The facts of a checkpoint folder, whose name is the model's; see `ServedModel`."""
+
+    name: str
+    created: int
+    config: ModelConfig
+    tokenizer: Tokenizer
+    digest: str
+    chat_template: Mapping[str, Any] | None
+    sampling_defaults: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    card: str
+
+
+def read_stored_model(folder: Path) -> StoredModel:
+    """Everything but the weights; the engine verifies the digests when it reads those.
+
+    Raises CheckpointError.
+    """
+    folder = folder.resolve()
+    config = read_config(folder)
+    metrics, card = folder / METRICS, folder / CARD
+    try:
+        return StoredModel(
+            name=folder.name,
+            created=int((folder / CONFIG).stat().st_mtime),
+            config=ModelConfig.from_dict(config["model"]),
+            tokenizer=Tokenizer.from_file(folder / TOKENIZER),
+            digest=config["digest"],
+            chat_template=config.get("chat_template"),
+            sampling_defaults=config.get("sampling_defaults") or {},
+            metrics=json.loads(metrics.read_text("utf-8")) if metrics.exists() else {},
+            card=card.read_text("utf-8") if card.exists() else "",
+        )
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
+
+
+def num_parameters(config: ModelConfig) -> int:
+    """Trainable numbers of an LSTM language model."""
+    sizes = zip(config.input_sizes, config.hidden_sizes, strict=True)
+    layers = sum(4 * hidden * (inputs + hidden + 1) for inputs, hidden in sizes)
+    softmax = 0 if config.tie_weights else config.vocab_size * config.hidden_sizes[-1]
+    return config.vocab_size * config.embedding_size + layers + softmax
+
+
+def estimated_bytes(config: ModelConfig, *, replicas: int, cache_bytes: int) -> int:
+    """Memory of a loaded model: weights and input-product table in fp32, and its engines."""
+    table = config.vocab_size * 4 * config.hidden_sizes[0]
+    return 4 * (num_parameters(config) + table) + replicas * (_ENGINE_BYTES + cache_bytes)

@@ -1,0 +1,98 @@
+"""A tiny real tokenizer, a small LSTM over it, and the application in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from models.config import ModelConfig
+from models.tokenizer import Tokenizer
+from service.app import create_app
+from service.serving import ServedModel
+from service.settings import Settings
+from tests.service.plain_engine import PlainEngine, PlainLSTM
+
+CORPUS = [
+    "the cat sat on the mat and the dog sat by the door",
+    "i scream for ice cream, you scream for ice cream",
+    "The wind blew over the hills; nobody heard it.",
+    "Кошка сидит на окне и смотрит на дождь.",
+    "How are you today? I am well, thank you.",
+    "There is a house in the valley where the river turns north.",
+    "She said that they would come another day, when the weather was better.",
+    "one two three four five six seven eight nine ten",
+    "what would you like to drink with that? water, please",
+]
+
+Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(CORPUS * 4, vocab_size=360, character_coverage=1.0)
+
+
+@pytest.fixture(scope="session")
+def lstm(tokenizer: Tokenizer) -> PlainLSTM:
+    config = ModelConfig(vocab_size=tokenizer.vocab_size, embedding_size=12, hidden_sizes=(16, 12))
+    return PlainLSTM.random(config, seed=1)
+
+
+@pytest.fixture
+def engine(lstm: PlainLSTM) -> PlainEngine:
+    return PlainEngine(lstm)
+
+
+@pytest.fixture
+def served(tokenizer: Tokenizer, engine: PlainEngine) -> ServedModel:
+    return ServedModel(
+        name="tiny",
+        created=1_700_000_000,
+        config=engine.model.config,
+        tokenizer=tokenizer,
+        engine=engine,
+        digest=engine.digest,
+        chat_template={
+            "roles": {
+                "system": "<|system|>",
+                "user": "<|user|>",
+                "assistant": "<|assistant|>",
+            },
+            "end_of_turn": "<|end|>",
+        },
+        metrics={"valid": {"bits_per_byte": 1.5}},
+        card="# tiny\n",
+    )
+
+
+@asynccontextmanager
+async def running(app: FastAPI, **client: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `app`, which is started and ready."""
+    async with app.router.lifespan_context(app):
+        await app.state.context.registry.start()
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://service", **client
+        ) as http:
+            yield http
+
+
+@pytest.fixture
+def serve(served: ServedModel) -> Serve:
+    """``async with serve(max_texts=3) as client``: the tiny model under the given settings."""
+
+    def start(*others: ServedModel, **settings: Any) -> Any:
+        return running(create_app(Settings(**settings), [served, *others]))
+
+    return start
+
+
+@pytest.fixture
+async def client(serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve() as http:
+        yield http
