@@ -58,9 +58,7 @@ def create_app(settings: Settings, models: Sequence[ServedModel] | None = None) 
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         # Declares the key; the middleware checks it, before a body is read.
-        dependencies=[
-            Depends(HTTPBearer(auto_error=False, description="an API key, if any is set"))
-        ],
+        dependencies=[Depends(HTTPBearer(auto_error=False, description="an API key"))],
     )
     app.state.context = context
     for router in _ROUTERS:

@@ -102,7 +102,7 @@ class ModelRegistry:
         return [self._default.name, *others]
 
     async def facts(self, name: str) -> ModelFacts:
-        """What is known of a model without loading it. Raises UnknownModelError, CheckpointError."""
+        """A model without loading it. Raises UnknownModelError, CheckpointError."""
         entry = self._find(name)
         if entry.facts is None:
             assert entry.folder is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -158,10 +158,12 @@ def _place(location: list[int | str], body: object, kind: str) -> list[int | str
     """Those parts of pydantic's location that exist in the body: it also names union members."""
     place: list[int | str] = []
     for part in location:
-        if (isinstance(body, dict) and part in body) or (
-            isinstance(body, list) and isinstance(part, int) and part < len(body)
-        ):
-            body = body[part]
+        if isinstance(body, dict):
+            is_there = part in body
+        else:
+            is_there = isinstance(body, list) and isinstance(part, int) and part < len(body)
+        if is_there:
+            body = cast(Any, body)[part]
         elif kind != "missing" or part is not location[-1]:
             continue
         place.append(part)

@@ -36,7 +36,9 @@ _RAW = "application/octet-stream"
 
 
 def _kind(value: Any) -> str | None:
-    return {str: "piece", int: "id"}.get(type(value))
+    if isinstance(value, str):
+        return "piece"
+    return "id" if isinstance(value, int) else None
 
 
 TokenChoice = Annotated[

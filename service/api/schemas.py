@@ -66,7 +66,9 @@ def _allow_null(field: dict[str, Any]) -> None:
 
 
 def _kind(value: Any) -> str | None:
-    return {str: "text", list: "ids"}.get(type(value))
+    if isinstance(value, str):
+        return "text"
+    return "ids" if isinstance(value, list) else None
 
 
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]

@@ -30,7 +30,7 @@ Doubles = NDArray[np.float64]
 
 
 def _sigmoid(x: Floats) -> Floats:
-    result: Floats = 1 / (1 + np.exp(-x))
+    result: Floats = (1 / (1 + np.exp(-x))).astype(np.float32)
     return result
 
 
