@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +61,7 @@ class ElmanLayer(nn.Module):
         return torch.stack(outputs), h
 
 
-class _Baseline(nn.Module):
+class _Baseline(nn.Module, ABC):
     """Embedding, softmax, and the plain oracle that every architecture shares."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -74,10 +76,19 @@ class _Baseline(nn.Module):
     def output_weight(self) -> Tensor:
         return self.embedding.weight if self.config.tie_weights else self.output.weight
 
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> Any:
+        """The memory of nothing."""
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """(B,) ids -> (B, V) log-probabilities of what follows."""
+        features, state = self(ids[None], state)
+        return torch.log_softmax(self.logits(features[0]), dim=-1), state
+
     def logits(self, features: Tensor) -> Tensor:
         return F.linear(features, self.output_weight)
 
-    def score(self, ids: Sequence[int], state: object = None) -> list[float]:
+    def score(self, ids: Sequence[int], state: Any = None) -> list[float]:
         """As `LSTMLanguageModel.score`."""
         return oracle_score(self, ids, state)
 
@@ -115,11 +126,6 @@ class ElmanLanguageModel(_Baseline):
             hs.append(h)
         return x, ElmanState(tuple(hs))
 
-    def step(self, ids: Tensor, state: ElmanState) -> tuple[Tensor, ElmanState]:
-        """(B,) ids -> (B, V) log-probabilities of what follows."""
-        features, state = self(ids[None], state)
-        return torch.log_softmax(self.logits(features[0]), dim=-1), state
-
 
 class WindowMLPLanguageModel(_Baseline):
     """The last `window` embeddings side by side -> tanh layers -> softmax; no weight is shared
@@ -144,11 +150,6 @@ class WindowMLPLanguageModel(_Baseline):
             y = torch.tanh(layer(x))
             x = y + x if self.config.has_skip(k) else y
         return x, WindowState(past[len(ids) :])
-
-    def step(self, ids: Tensor, state: WindowState) -> tuple[Tensor, WindowState]:
-        """(B,) ids -> (B, V) log-probabilities of what follows."""
-        features, state = self(ids[None], state)
-        return torch.log_softmax(self.logits(features[0]), dim=-1), state
 
 
 LanguageModel = LSTMLanguageModel | ElmanLanguageModel | WindowMLPLanguageModel

@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +21,7 @@ from typing import Any
 import safetensors
 import safetensors.numpy
 
+from models.atomic_folder import previous, replacing
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from models.weights import Storage, Weights, pack, unpack
@@ -64,24 +62,16 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> str:
     """Write `checkpoint` to `folder` atomically, replacing what stood there; returns the digest.
 
-    The files are written beside `folder` and moved into place, so that a crash at any moment
-    leaves the old checkpoint or the new one, never a mixture.
+    A crash at any moment leaves the old checkpoint or the new one, never a mixture.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        digest = _write_files(checkpoint, staging)
-        staging.chmod(0o755)
-        replace_folder(staging, folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return digest
+    with replacing(folder) as staging:
+        return _write_files(checkpoint, staging)
 
 
 def _write_files(checkpoint: Checkpoint, folder: Path) -> str:
     stored = pack(checkpoint.weights, checkpoint.storage)
-    safetensors.numpy.save_file(stored, folder / WEIGHTS, metadata={"format": FORMAT})
+    # Not save_file, which keeps the file from other users and hides the reason of a failure.
+    (folder / WEIGHTS).write_bytes(safetensors.numpy.save(stored, metadata={"format": FORMAT}))
     checkpoint.tokenizer.save(folder / TOKENIZER)
     files = {name: _sha256(folder / name) for name in (WEIGHTS, TOKENIZER)}
     config = {
@@ -98,31 +88,7 @@ def _write_files(checkpoint: Checkpoint, folder: Path) -> str:
     _write_json(folder / CONFIG, config)
     _write_json(folder / METRICS, dict(checkpoint.metrics))
     (folder / CARD).write_text(checkpoint.card, encoding="utf-8")
-    for path in folder.iterdir():
-        _fsync(path)
     return str(config["digest"])
-
-
-def replace_folder(staging: Path, folder: Path) -> None:
-    """Put `staging` in the place of `folder`; both lie in one directory.
-
-    A folder cannot be renamed onto a full one, so the old one steps aside first. Between the two
-    renames `folder` is missing, and `recover_folder` puts the old one back.
-    """
-    aside = folder.with_name(f".{folder.name}.previous")
-    if folder.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-    staging.rename(folder)
-    _fsync(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def recover_folder(folder: Path) -> None:
-    """After a crash between the two renames of `replace_folder`, put the old folder back."""
-    aside = folder.with_name(f".{folder.name}.previous")
-    if aside.exists() and not folder.exists():
-        aside.rename(folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -161,7 +127,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a checkpoint, checked for form and version, weights left unread."""
     if not folder.is_dir():
-        raise CheckpointError(f"no checkpoint at {folder}: there is no such folder")
+        aside = previous(folder)
+        hint = f"; a save was cut short: rename {aside} to it" if aside.is_dir() else ""
+        raise CheckpointError(f"no checkpoint at {folder}: there is no such folder{hint}")
     if not (folder / CONFIG).exists():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {CONFIG}")
     config = _read_json(folder / CONFIG)
@@ -236,14 +204,6 @@ def _digest(model: Mapping[str, Any], files: Mapping[str, str]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +48,7 @@ class LSTMLayer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Orthogonal recurrent blocks (Saxe et al. 2014), forget bias 1 (Jozefowicz et al. 2015)."""
+        """Orthogonal recurrence (Saxe et al. 2014), forget bias 1 (Jozefowicz et al. 2015)."""
         for block in self.weight_hh.data.chunk(4):
             nn.init.orthogonal_(block)
         bound = 1 / math.sqrt(self.input_size)
@@ -69,7 +71,7 @@ class LSTMLayer(nn.Module):
         return out, h_n[0], c_n[0]
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """One time step, the equations as they stand in the module's docstring: (B, I) -> (B, H)."""
+        """One time step by the equations of the module's docstring: (B, I) -> h, c of (B, H)."""
         gates = x @ self.weight_ih.T + h @ self.weight_hh.T + self.bias
         i, f, g, o = gates.chunk(4, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -144,12 +146,20 @@ class LSTMLanguageModel(nn.Module):
         return oracle_generate(self, ids, max_tokens, choose=choose, stop_ids=stop_ids)
 
 
+class _Steppable(Protocol):
+    """What the oracle needs of a model."""
+
+    def initial_state(self, batch_size: int) -> Any: ...
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+
+
 @torch.no_grad()
-def oracle_score(model: nn.Module, ids: Sequence[int], state: object = None) -> list[float]:
+def oracle_score(model: _Steppable, ids: Sequence[int], state: Any = None) -> list[float]:
     """`score` for any model with `initial_state` and `step`; slow and obvious on purpose."""
     state = model.initial_state(1) if state is None else state
     scores = []
-    for token, following in zip(ids[:-1], ids[1:], strict=True):
+    for token, following in pairwise(ids):
         logprobs, state = model.step(torch.tensor([token]), state)
         scores.append(float(logprobs[0, following]))
     return scores
@@ -157,7 +167,7 @@ def oracle_score(model: nn.Module, ids: Sequence[int], state: object = None) -> 
 
 @torch.no_grad()
 def oracle_generate(
-    model: nn.Module,
+    model: _Steppable,
     ids: Sequence[int],
     max_tokens: int,
     *,

@@ -17,7 +17,8 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.parameters, self.decay, self.num_updates = list(model.parameters()), decay, 0
+        self.parameters: list[Tensor] = list(model.parameters())
+        self.decay, self.num_updates = decay, 0
         self.tensors = [p.detach().clone() for p in self.parameters] if decay else []
 
     @torch.no_grad()

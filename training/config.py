@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.config import ModelConfig
+from models.sentencepiece_model import Normalizer
 from models.weights import Storage
 
 
@@ -37,7 +38,7 @@ class TokenizerSection(_Section):
     vocab_size: int = Field(8192, ge=16)
     model_type: Literal["unigram", "bpe"] = "unigram"
     character_coverage: float = Field(0.9995, gt=0, le=1)
-    normalizer: str = "identity"
+    normalizer: Normalizer = "identity"
     sample_bytes: int = Field(20_000_000, ge=1, description="text shown to the tokenizer's trainer")
 
 
@@ -83,7 +84,9 @@ class TrainConfig(_Section):
 
 def preset_names() -> list[str]:
     folder = resources.files("training") / "presets"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
 
 
 def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -19,10 +19,11 @@ import gzip
 import json
 import lzma
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 ROLES = ("system", "user", "assistant")
 
@@ -121,26 +122,29 @@ def _running_text(lines: Iterator[str], part_bytes: int) -> Iterator[Document]:
 
 def read_lines(path: Path) -> Iterator[str]:
     """Stripped lines of a UTF-8 file; .gz and .xz are unpacked on the way."""
-    openers = {".gz": gzip.open, ".xz": lzma.open}
-    number = 0
+    for number, raw in enumerate(_raw_lines(path), 1):
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start} of the "
+                "line); convert the file first"
+            ) from error
+        yield line.removeprefix("\ufeff").strip() if number == 1 else line.strip()
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
     try:
-        with openers.get(path.suffix, open)(path, "rb") as file:
-            for number, raw in enumerate(_raw_lines(file), 1):
-                yield raw.decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start} of the line); "
-            "convert the file first"
-        ) from error
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        with _open(path) as file:
+            yield from file
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise CorpusError(f"{path} cannot be read: {error}") from error
 
 
-def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
-    first = True
-    for raw in file:
-        yield raw.removeprefix(b"\xef\xbb\xbf") if first else raw
-        first = False
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
 
 
 def _parse_json(path: Path, number: int, line: str) -> Document:
@@ -159,7 +163,9 @@ def _parse_json(path: Path, number: int, line: str) -> Document:
         if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
             raise CorpusError(f'{where}: every turn needs a string "content"')
         if turn.get("role") not in ROLES:
-            raise CorpusError(f"{where}: role {turn.get('role')!r} is not one of {', '.join(ROLES)}")
+            raise CorpusError(
+                f"{where}: role {turn.get('role')!r} is not one of {', '.join(ROLES)}"
+            )
         parsed.append(Turn(turn["role"], turn["content"].strip()))
     return Document(turns=tuple(parsed))
 

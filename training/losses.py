@@ -17,7 +17,9 @@ _CHUNK_ROWS = 256
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype
+    ) -> Tensor:
         x, w = features.to(dtype), weight.to(dtype)
         loss = torch.zeros((), device=x.device)
         needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
@@ -55,5 +57,5 @@ def linear_cross_entropy(
     features (N, H), weight (V, H), targets (N,); matrix products run in `dtype`, the softmax in
     float32.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(features, weight, targets, dtype)
+    loss: Tensor = _LinearCrossEntropy.apply(features, weight, targets, dtype)  # type: ignore[no-untyped-call]
     return loss

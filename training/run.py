@@ -40,7 +40,9 @@ def run_training(request: RunRequest) -> Outcome:
     prepare_folder(request, folder)
     tokenizer = obtain_tokenizer(request, corpus, folder)
     files = {
-        name: write_tokens(sources, tokenizer, folder / f"{name}.tokens", processes=request.processes)
+        name: write_tokens(
+            sources, tokenizer, folder / f"{name}.tokens", processes=request.processes
+        )
         for name, sources in (("train", corpus), ("valid", valid))
     }
     loop = request.config.loop
@@ -101,7 +103,9 @@ def sample_lines(corpus: Sequence[Source], sample_bytes: int, seed: int) -> Iter
     """About `sample_bytes` of lines, drawn evenly over all sources, the same for the same seed."""
     total = sum(len(line) for line in _lines(corpus))
     if not total:
-        raise CorpusError(f"the corpus is empty: {', '.join(str(s.path) for s in corpus)} hold no text")
+        raise CorpusError(
+            f"the corpus is empty: {', '.join(str(s.path) for s in corpus)} hold no text"
+        )
     draw, share = random.Random(seed), sample_bytes / total
     for line in _lines(corpus):
         if draw.random() < share:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from models.checkpoint import recover_folder, replace_folder
+from models.atomic_folder import recover, replacing
 
 _TENSORS, _SCALARS = "state.safetensors", "state.json"
 S = TypeVar("S")
@@ -22,21 +20,15 @@ S = TypeVar("S")
 
 def save_run_state(folder: Path, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
     """Write both to `folder`; a crash at any moment leaves the old state or the new one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        safetensors.torch.save_file(contiguous, staging / _TENSORS)
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with replacing(folder) as staging:
+        (staging / _TENSORS).write_bytes(safetensors.torch.save(contiguous))
         (staging / _SCALARS).write_text(json.dumps(dict(scalars)), encoding="utf-8")
-        replace_folder(staging, folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 def load_run_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_run_state` wrote, or None where nothing was written yet."""
-    recover_folder(folder)
+    recover(folder)
     if not folder.exists():
         return None
     scalars = json.loads((folder / _SCALARS).read_text("utf-8"))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from models.baselines import LanguageModel, build_model
+from models.baselines import build_model
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.tokenizer import Tokenizer
 from training.averaging import WeightAverage
@@ -127,9 +127,11 @@ class Trainer:
             group["lr"] = rate
         self.model.train()
         self.state = self.state.detach()
-        loss, self.state = self.loss(torch.from_numpy(inputs), torch.from_numpy(targets), self.state)
+        loss, self.state = self.loss(
+            torch.from_numpy(inputs), torch.from_numpy(targets), self.state
+        )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.clip)
         value = float(loss.detach())
         if not math.isfinite(value) or not math.isfinite(float(norm)):
