@@ -1,0 +1,140 @@
+"""One continuation as its reader sees it: token ids in, text and listed tokens out.
+
+What has been taken out never changes, and its sum does not depend on when it is taken: streamed or
+not, the same continuation gives the same text and the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from models.tokenizer import IncrementalDecoder, Tokenizer
+from service.api.stop_strings import StopScanner, StopStrings
+from service.engine.request import FinishReason, TokenOutput, TopLogprobs
+
+
+@dataclass(slots=True, kw_only=True)
+class ListedToken:
+    """A token with its place in the text.
+
+    text: what it adds to the text; offset: characters before that. A character spelled in bytes
+    comes with the last of them, and the tokens of the others add nothing.
+    line_start: it stands where a line starts, so that its dummy space is not in the text.
+    is_cut: a stop string begins inside it; its text ends before.
+    """
+
+    id: int
+    logprob: float | None
+    top: TopLogprobs
+    offset: int
+    text: str
+    line_start: bool
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRules:
+    """What all continuations of a request share.
+
+    stops: stop strings; they are not looked for in the text of the first `min_tokens` tokens.
+    list_tokens: keep each token beside the text.
+    """
+
+    tokenizer: Tokenizer
+    stops: StopStrings | None
+    min_tokens: int
+    list_tokens: bool
+
+
+class Continuation:
+    """Grows by `push`; `take` hands out what is new and certain."""
+
+    def __init__(self, rules: TextRules, *, in_line: bool) -> None:
+        """`in_line`: the text before this one ends in the middle of a line."""
+        self._rules = rules
+        self._decoder = IncrementalDecoder(rules.tokenizer, continuation=in_line)
+        self._scanner = StopScanner(rules.stops) if rules.stops else None
+        self._line_start = not in_line
+        self._decoded = 0  # characters of the text, shown or held back
+        self._shown = 0
+        self._new: list[str] = []
+        self._tokens: deque[ListedToken] = deque()
+        self.num_tokens = 0
+        self.logprob = 0.0
+        self.finish_reason: FinishReason | None = None
+
+    @property
+    def mean_logprob(self) -> float:
+        return self.logprob / self.num_tokens if self.num_tokens else 0.0
+
+    def push(self, token: TokenOutput) -> bool:
+        """Take the next token. True if it completed a stop string and the engine should end it.
+
+        Tokens that were on their way when a stop string was found are left out of account.
+        """
+        if self.finish_reason is not None:
+            return False
+        self.num_tokens += 1
+        self.logprob += token.logprob
+        text = self._decoder.push(token.token_id)
+        is_last = token.finish_reason is not None
+        if is_last:
+            text += self._decoder.flush()
+        if self._rules.list_tokens:
+            self._list(token, text)
+        self._decoded += len(text)
+        is_stopped = self._show(text, is_last=is_last)
+        self.finish_reason = "stop" if is_stopped else token.finish_reason
+        return is_stopped and not is_last
+
+    def _show(self, text: str, *, is_last: bool) -> bool:
+        """Pass on what is certain of `text`; whether a stop string was complete."""
+        scanner = self._scanner
+        if scanner is not None:
+            if self.num_tokens > self._rules.min_tokens:
+                text = scanner.push(text)
+            if is_last:
+                text += scanner.flush()
+        if text:
+            self._shown += len(text)
+            self._new.append(text)
+        return scanner is not None and scanner.stopped
+
+    def _list(self, token: TokenOutput, text: str) -> None:
+        self._tokens.append(
+            ListedToken(
+                id=token.token_id,
+                logprob=token.logprob,
+                top=token.top,
+                offset=self._decoded,
+                text=text,
+                line_start=self._line_start,
+            )
+        )
+        self._line_start = self._rules.tokenizer.starts_line_after(token.token_id)
+
+    def take(self) -> tuple[str, list[ListedToken]]:
+        """The text and the tokens that became certain since the last call."""
+        text = self._new[0] if len(self._new) == 1 else "".join(self._new)
+        self._new.clear()
+        return text, self._certain_tokens() if self._tokens else []
+
+    def _certain_tokens(self) -> list[ListedToken]:
+        """Those whose text is shown, and at the end the rest, cut where the text is cut."""
+        taken: list[ListedToken] = []
+        is_cut = self._scanner is not None and self._scanner.stopped
+        is_open = self.finish_reason is None
+        while self._tokens:
+            token = self._tokens[0]
+            end = token.offset + len(token.text)
+            if self._scanner is not None and (is_open or is_cut):
+                # A token that adds nothing may begin a character of a stop string.
+                if token.offset >= self._shown or (is_open and end > self._shown):
+                    break
+                if end > self._shown:
+                    token.text, token.is_cut = token.text[: self._shown - token.offset], True
+            taken.append(self._tokens.popleft())
+        if not is_open:
+            self._tokens.clear()
+        return taken

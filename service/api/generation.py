@@ -1,0 +1,99 @@
+"""A generating request at the engine: from its outputs to continuations that grow."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from service.api.continuation import Continuation, TextRules
+from service.api.prompts import Prompt
+from service.engine.interface import AsyncEngine
+from service.engine.request import PromptOutput, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What one output of the engine changed: indices of prompts and of continuations."""
+
+    prompts: tuple[int, ...]
+    continuations: tuple[int, ...]
+
+
+class Generation:
+    """One request, run once.
+
+    continuations: those of the first prompt, then those of the second, and so on.
+    prompt_outputs: by prompt, as far as they have come.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, request: Request, prompts: Sequence[Prompt], rules: TextRules
+    ) -> None:
+        """Without sampling in `request` each prompt has one continuation, empty at its limit."""
+        self._engine = engine
+        self._request = request
+        self._per_prompt = request.sampling.n if request.sampling else 1
+        self.continuations = [
+            Continuation(rules, in_line=_in_line(prompt))
+            for prompt in prompts
+            for _ in range(self._per_prompt)
+        ]
+        self.prompt_outputs: dict[int, PromptOutput] = {}
+        self.cached_tokens = 0
+
+    def indices(self, prompt: int) -> range:
+        """Which of the continuations are those of prompt number `prompt`."""
+        return range(prompt * self._per_prompt, (prompt + 1) * self._per_prompt)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens generated, those of continuations that are not returned included."""
+        return sum(continuation.num_tokens for continuation in self.continuations)
+
+    async def run(self) -> AsyncGenerator[News]:
+        """Until every continuation is finished. Closing it early aborts the request."""
+        if self._request.sampling is None and self._request.prompt_logprobs is None:
+            yield self._end()
+            return
+        outputs = self._engine.submit(self._request)
+        async with aclosing(outputs):  # type: ignore[type-var]
+            async for output in outputs:
+                if output.error is not None:
+                    raise RuntimeError(output.error)
+                self.cached_tokens = max(self.cached_tokens, output.cached_tokens)
+                for prompt in output.prompts:
+                    self.prompt_outputs[prompt.index] = prompt
+                changed: dict[int, None] = {}
+                for token in output.tokens:
+                    index = token.prompt * self._per_prompt + token.sample
+                    if self.continuations[index].push(token) and not output.finished:
+                        self._engine.stop_sample(
+                            self._request.request_id, token.prompt, token.sample
+                        )
+                    changed[index] = None
+                prompts = tuple(prompt.index for prompt in output.prompts)
+                if output.finished:
+                    yield self._end(prompts)
+                    return
+                yield News(prompts=prompts, continuations=tuple(changed))
+
+    async def run_to_end(self) -> None:
+        async with aclosing(self.run()) as news:
+            async for _ in news:
+                pass
+
+    def _end(self, prompts: tuple[int, ...] = ()) -> News:
+        for continuation in self.continuations:
+            if self._request.sampling is None:
+                continuation.finish_reason = "length"
+            elif continuation.finish_reason is None:
+                raise RuntimeError("the engine ended the request before all of its continuations")
+        return News(prompts=prompts, continuations=tuple(range(len(self.continuations))))
+
+
+def _in_line(prompt: Prompt) -> bool:
+    """Whether what follows the prompt's tokens goes on in the middle of a line."""
+    if not prompt.ids:
+        return prompt.before.in_line
+    return not prompt.before.tokenizer.starts_line_after(prompt.ids[-1])

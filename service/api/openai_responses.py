@@ -1,0 +1,124 @@
+"""The OpenAI answers, as the API reference shows them. They are built as plain dicts elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+FinishReason = Literal["stop", "length"]
+
+
+class PromptTokensDetails(BaseModel):
+    cached_tokens: int = Field(description="tokens that the state cache already held")
+
+
+class OpenAIUsage(BaseModel):
+    prompt_tokens: int = Field(description="begin-of-sequence not counted")
+    completion_tokens: int = Field(
+        description="all that were generated: end-of-sequence, what a stop string cut off, and "
+        "what `best_of` did not choose included"
+    )
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class PromptLogprob(BaseModel):
+    logprob: float | None
+    rank: int | None = Field(description="null beyond the alternatives asked for")
+    decoded_token: str
+
+
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+
+
+class _Answer(BaseModel):
+    id: str = Field(description="the same in every chunk of a stream")
+    created: int = Field(description="unix time")
+    model: str
+    system_fingerprint: str = Field(description="changes when answers to one seed may change")
+    seed: int = Field(description="the one that was used")
+    bos: bool = Field(description="whether begin-of-sequence was put before the prompt")
+
+
+class CompletionLogprobs(BaseModel):
+    """Parallel arrays, an entry for each token."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None] = Field(
+        description="natural logarithms; null for a prompt's first token if nothing precedes it"
+    )
+    top_logprobs: list[dict[str, float | None] | None] = Field(
+        description="the most probable tokens, and always the token itself"
+    )
+    text_offset: list[int] = Field(description="where the token starts in the text, in characters")
+
+
+class CompletionChoice(BaseModel):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None = Field(description="null only in a chunk")
+    prompt_logprobs: PromptLogprobs | None = None
+    state: str | None = Field(None, description="with `return_state`; in a stream, at the end")
+
+
+class CompletionResponse(_Answer):
+    object: Literal["text_completion"]
+    choices: list[CompletionChoice] = Field(description="`n` for each prompt, in their order")
+    usage: OpenAIUsage | None = Field(description="null only in a chunk")
+
+
+class ChatTopLogprob(BaseModel):
+    token: str
+    logprob: float | None
+    bytes: list[int] | None = Field(description="UTF-8; null for a control token")
+
+
+class ChatTokenLogprob(ChatTopLogprob):
+    top_logprobs: list[ChatTopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    content: list[ChatTokenLogprob]
+    refusal: None
+
+
+class AssistantMessage(BaseModel):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(BaseModel):
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+    state: str | None = Field(
+        None, description="with `return_state`: after this turn; send it with the next message"
+    )
+
+
+class ChatCompletionResponse(_Answer):
+    object: Literal["chat.completion"]
+    choices: list[ChatChoice]
+    usage: OpenAIUsage
+    prompt_logprobs: PromptLogprobs | None = None
+
+
+def answers(model: type[BaseModel], event: str) -> dict[int | str, dict[str, Any]]:
+    """The 200 of a route that answers whole or, with `stream`, by events such as `event`."""
+    return {
+        200: {
+            "model": model,
+            "description": "The text; with `stream` its parts, as server-sent events that end with "
+            "`data: [DONE]`.",
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": f"data: {event}\n\ndata: [DONE]\n\n",
+                }
+            },
+        }
+    }
