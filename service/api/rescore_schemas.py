@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from service.api.schemas import ModelName, RequestModel, StateToken, Usage
 from service.rescoring import Normalize
@@ -14,6 +14,8 @@ class _Kept(BaseModel):
     """An object of the client's that comes back with all its fields, unknown ones too."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    # As a type, JSON refuses numbers beyond every double, which could not be given back.
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
 
 class Hypothesis(_Kept):

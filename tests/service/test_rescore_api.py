@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.tokenizer import Tokenizer
+from service.api.rescore_schemas import RescoreRequest
 from service.engine.request import Priority
 from tests.service.conftest import Serve
 from tests.service.plain_engine import PlainEngine
 
+ROOT = Path(__file__).parents[2]
 LISTS: list[dict[str, Any]] = [
     {
         "id": "utt-1",
@@ -325,9 +330,10 @@ async def test_refusals_name_the_field(
     assert not engine.requests or "finite" in message
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e400"])
 @pytest.mark.parametrize("field", ["score", "confidence"])
 async def test_numbers_must_be_finite(client: httpx.AsyncClient, field: str, value: str) -> None:
+    """Also in fields that only come back."""
     body = json.dumps({"utterances": [{"hypotheses": [{"text": "a", field: "?"}]}]})
     response = await client.post(
         "/v1/rescore",
@@ -363,3 +369,38 @@ async def test_a_full_queue_ends_the_whole_call(serve: Serve, engine: PlainEngin
     assert response.status_code == 429
     assert "retry-after" in response.headers
     assert not engine.active
+
+
+def test_the_examples_of_the_documentation_are_taken() -> None:
+    """Every JSON block of docs/rescoring.md is a whole request."""
+    text = (ROOT / "docs" / "rescoring.md").read_text("utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        RescoreRequest.model_validate_json(block)
+
+
+async def test_the_example_client_gets_the_lists_of_its_file_rescored(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("example", ROOT / "examples/rescore_nbest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    hyps = [
+        {"text": "i scream", "am": -90.0, "lm": -9.0},
+        {"text": "ice cream", "am": -91.0, "lm": -4.0},
+    ]
+    lists = [{"utt": "a", "ref": "ice cream", "hyps": hyps}, {"utt": "b", "ref": "", "hyps": []}]
+    (tmp_path / "n.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lists))
+
+    read = example.read_lists(tmp_path / "n.jsonl")
+    args = example.parse_args([str(tmp_path / "n.jsonl"), "--mix", "0.25", "--lm-scale", "8"])
+    answer = await rescore(client, **example.build_request(read, args))
+
+    best = answer["utterances"][0]["hypotheses"][0]
+    assert [example.best_text(u["hypotheses"]) for u in answer["utterances"]] == [best["text"], ""]
+    ngram = best["scores"]["ngram"]
+    mixed = 8 * (0.75 * ngram + 0.25 * best["lm_logprob"]) + 2 * math.log(0.65)
+    assert best["total"] == pytest.approx(best["score"] + mixed)
