@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,16 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.security import HTTPBearer
 
-from service.api import docs, next_token, ops, score, tokenization
+from service.api import (
+    docs,
+    next_token,
+    next_word,
+    openai,
+    ops,
+    rescore,
+    score,
+    tokenization,
+)
 from service.api import models as model_list
 from service.api.context import AppContext
 from service.api.errors import install_error_handlers
@@ -28,11 +36,12 @@ from service.serving import ServedModel
 from service.settings import Settings
 from service.state_token import StateCodec
 
-logger = logging.getLogger(__name__)
-
 _ROUTERS = (
     score.router,
+    rescore.router,
     next_token.router,
+    next_word.router,
+    openai.router,
     model_list.router,
     tokenization.router,
     ops.router,
@@ -102,13 +111,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _load(context: AppContext) -> None:
     try:
         await context.registry.start()
-    except Exception as error:
-        logger.debug("the default model cannot be loaded", exc_info=True)
-        context.lifecycle.fail(error)
+    except Exception as error:  # told to whoever waits for the start
+        context.lifecycle.set_started(error)
+    else:
+        context.lifecycle.set_started()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document, without the answers in FastAPI's own form, which this service never gives."""
+    """The document, in the contract's form of errors.
+
+    FastAPI's own, which this service never gives, is taken out, and the examples get back the
+    nulls that are lost on the way.
+    """
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -116,6 +130,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for path in schema["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
+                for answer in operation["responses"].values():
+                    example = answer.get("content", {}).get("application/json", {}).get("example")
+                    if example and "error" in example:
+                        example["error"].setdefault("param", None)
         for name in ("HTTPValidationError", "ValidationError"):
             schema["components"]["schemas"].pop(name, None)
         app.openapi_schema = schema

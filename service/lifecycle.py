@@ -16,10 +16,10 @@ class Lifecycle:
     def __init__(self) -> None:
         self.in_flight = 0
         self.is_draining = False
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._failed = asyncio.Event()
+        self._started = asyncio.Event()
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -42,12 +42,13 @@ class Lifecycle:
             return False
         return True
 
-    def fail(self, error: BaseException) -> None:
-        """The service cannot run; whoever waits in `wait_failed` should end it."""
-        self.failure = error
-        self._failed.set()
+    def set_started(self, failure: Exception | None = None) -> None:
+        """The default model is loaded, or cannot be because of `failure`."""
+        self.failure = failure
+        self._started.set()
 
-    async def wait_failed(self) -> BaseException:
-        await self._failed.wait()
-        assert self.failure is not None
-        return self.failure
+    async def wait_started(self) -> None:
+        """Until the default model is loaded; raises what prevents it."""
+        await self._started.wait()
+        if self.failure is not None:
+            raise self.failure

@@ -80,7 +80,9 @@ class Settings(BaseSettings):
     max_utterances: int = Field(4096, ge=1, description="N-best lists in one request")
     max_hypotheses: int = Field(16384, ge=1, description="hypotheses in one request, all lists")
     max_prompt_tokens: int = Field(
-        1 << 20, ge=1, description="tokens of all prompts of one request, context included in each"
+        1 << 20,
+        ge=1,
+        description="tokens of one request's prompts; a context that texts share counts once",
     )
     max_new_tokens: int = Field(
         65536, ge=1, description="tokens one request may generate, over all prompts and samples"

@@ -125,6 +125,19 @@ async def sealed_states(
     ]
 
 
+def count_usage(
+    context: AppContext, model: ServedModel, num_tokens: int, *, cached: int
+) -> dict[str, int]:
+    """A `Usage` of a request that generates nothing, added to the counters."""
+    cached = min(cached, num_tokens)
+    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=cached)
+    return {
+        "prompt_tokens": num_tokens,
+        "cached_tokens": cached,
+        "total_tokens": num_tokens,
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Collected:
     """All that came back for a request without continuations, prompts in their order."""

@@ -15,6 +15,7 @@ def check_count(param: str, count: int, limit: int, things: str) -> None:
 
 
 def too_many(param: str, count: int, limit: int, things: str) -> ApiError:
+    """The refusal itself."""
     return invalid(param, f"{count} {things}, the limit is {limit}", code="limit_exceeded")
 
 

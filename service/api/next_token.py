@@ -9,7 +9,14 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from service.api.body import JSONBody, StrictRoute
-from service.api.computing import collect, new_request_id, off_loop, read_history, sealed_states
+from service.api.computing import (
+    collect,
+    count_usage,
+    new_request_id,
+    off_loop,
+    read_history,
+    sealed_states,
+)
 from service.api.context import AppContext
 from service.api.deps import Context, resolve_model
 from service.api.errors import invalid
@@ -56,7 +63,7 @@ class NextTokenRequest(RequestModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"context": "the cat sat on the", "top_k": 5, "tokens": ["▁mat"]}]
+            "examples": [{"context": "the cat sat on the", "top_k": 5, "tokens": [2]}]
         }
     )
 
@@ -133,8 +140,7 @@ async def next_token(
     distribution = output.next_token
     assert distribution is not None
     has_bos = body.bos and body.state is None
-    num_tokens = len(prompt.ids) - has_bos
-    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=collected.cached_tokens)
+    usage = count_usage(context, model, len(prompt.ids) - has_bos, cached=collected.cached_tokens)
     if is_raw:
         assert distribution.full is not None
         return Response(np.asarray(distribution.full, "<f4").tobytes(), media_type=_RAW)
@@ -148,11 +154,7 @@ async def next_token(
             **_describe(model, distribution),
             "bos": has_bos,
             "state": state,
-            "usage": {
-                "prompt_tokens": num_tokens,
-                "cached_tokens": min(collected.cached_tokens, num_tokens),
-                "total_tokens": num_tokens,
-            },
+            "usage": usage,
         }
     )
 

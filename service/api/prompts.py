@@ -124,6 +124,14 @@ class Prompt:
         count = len(self.after.ids)
         return count if count and self.ids[:count] == self.after.ids else None
 
+    def with_start(self, start: Floats | None) -> Prompt:
+        """The same tokens continuing another state."""
+        return replace(
+            self,
+            before=replace(self.before, start=start),
+            after=replace(self.after, start=start),
+        )
+
     def offsets(self) -> tuple[list[int], list[int]]:
         """Characters of the text from which and to which each of ``ids[first:]`` reaches."""
         tokenizer, before = self.before.tokenizer, self.before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Body, Request, Response
 from service.api.body import JSONBody, StrictRoute
 from service.api.computing import (
     collect,
+    count_usage,
     new_request_id,
     off_loop,
     read_history,
@@ -18,11 +20,12 @@ from service.api.computing import (
 from service.api.context import AppContext
 from service.api.deps import Context, resolve_model
 from service.api.errors import invalid
-from service.api.limits import check_count, check_token_ids, too_many
+from service.api.limits import check_count, check_token_ids
 from service.api.prompts import History, Prompt, build_prompt
 from service.api.schemas import error_responses
 from service.api.score_schemas import ScoreRequest, ScoreResponse
 from service.api.scoring import describe_score
+from service.api.starting import settle
 from service.engine import request as engine
 from service.engine.request import Priority, PromptOutput
 from service.serving import ServedModel
@@ -31,6 +34,8 @@ router = APIRouter(route_class=StrictRoute)
 
 # Up to this many tokens a request is as good as interactive.
 _BULK_TOKENS = 1024
+# A context that would be sent more often than this is turned into a state first.
+_SHARED_TOKENS = 4096
 
 
 @router.post(
@@ -50,21 +55,31 @@ async def score(
     model = await resolve_model(request, body.model)
     _check(body, context, model)
     history = await read_history(context, model, state=body.state, bos=body.bos, text=body.context)
-    prompts = await _build_prompts(context, history, body)
-    outputs, cached_tokens = await _compute(model, prompts, body)
+    is_shared = len(history.ids) * len(body.texts) > _SHARED_TOKENS
+    before = replace(history, ids=()) if is_shared else history
+    prompts = await off_loop(sum(map(len, body.texts)), _segment, context, before, body)
+    num_tokens = len(history.ids) + sum(len(p.ids) - len(before.ids) for p in prompts)
+    check_count("texts", num_tokens, context.settings.max_prompt_tokens, "tokens")
+    priority = Priority.BULK if num_tokens > _BULK_TOKENS else Priority.INTERACTIVE
+    cached_tokens = 0
+    if is_shared:
+        settled = await settle(model, history, priority)
+        prompts = [prompt.with_start(settled.history.start) for prompt in prompts]
+        cached_tokens = settled.cached_tokens
+    computed = await _compute(model, prompts, body, priority)
     states = None
     if body.return_state:
-        vectors = [output.state if output is not None else None for output in outputs]
-        histories = [prompt.after for prompt in prompts]
-        states = await sealed_states(context, model, histories, vectors)
+        vectors = [output.state if output is not None else None for output in computed.outputs]
+        states = await sealed_states(context, model, [p.after for p in prompts], vectors)
     data = []
-    for index, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
+    for index, (prompt, output) in enumerate(zip(prompts, computed.outputs, strict=True)):
         entry = describe_score(prompt, output, eos=body.eos, detail=body.detail)
         entry["state"] = states[index] if states else None
         data.append({"index": index, **entry})
     has_bos = body.bos and body.state is None
-    num_tokens = sum(len(prompt.ids) - has_bos for prompt in prompts)
-    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=cached_tokens)
+    usage = count_usage(
+        context, model, num_tokens - has_bos, cached=cached_tokens + computed.cached_tokens
+    )
     return JSONBody(
         {
             "object": "list",
@@ -72,11 +87,7 @@ async def score(
             "data": data,
             "bos": has_bos,
             "eos": body.eos,
-            "usage": {
-                "prompt_tokens": num_tokens,
-                "cached_tokens": min(cached_tokens, num_tokens),
-                "total_tokens": num_tokens,
-            },
+            "usage": usage,
         }
     )
 
@@ -96,34 +107,32 @@ def _check(body: ScoreRequest, context: AppContext, model: ServedModel) -> None:
             check_token_ids(f"texts.{index}", text, model.tokenizer)
 
 
-async def _build_prompts(context: AppContext, history: History, body: ScoreRequest) -> list[Prompt]:
-    characters = sum(map(len, body.texts))
-    return await off_loop(characters, _segment, context, history, body)
-
-
-def _segment(context: AppContext, history: History, body: ScoreRequest) -> list[Prompt]:
+def _segment(context: AppContext, before: History, body: ScoreRequest) -> list[Prompt]:
     """The prompts; gives up as soon as they hold more tokens than a request may."""
     limit = context.settings.max_prompt_tokens
     prompts: list[Prompt] = []
-    total = len(history.ids) * len(body.texts)
-    if total > limit:
-        raise too_many("texts", total, limit, "tokens of context in all")
     total = 0
     for text in body.texts:
-        prompt = build_prompt(history, text, eos=body.eos)
-        total += len(prompt.ids)
-        if total > limit:
-            raise too_many("texts", total, limit, "tokens or more")
+        prompt = build_prompt(before, text, eos=body.eos)
+        total += len(prompt.ids) - len(before.ids)
+        check_count("texts", total, limit, "tokens or more")
         prompts.append(prompt)
     entries = total * body.top_logprobs
     check_count("top_logprobs", entries, context.settings.max_logprobs, "alternatives in all")
     return prompts
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Computed:
+    """The engine's output for each prompt, None for one that left nothing to compute."""
+
+    outputs: list[PromptOutput | None]
+    cached_tokens: int
+
+
 async def _compute(
-    model: ServedModel, prompts: Sequence[Prompt], body: ScoreRequest
-) -> tuple[list[PromptOutput | None], int]:
-    """The engine's output for each prompt, None for one that leaves nothing to compute."""
+    model: ServedModel, prompts: Sequence[Prompt], body: ScoreRequest, priority: Priority
+) -> _Computed:
     outputs: list[PromptOutput | None] = [None] * len(prompts)
     needed = [
         index
@@ -131,9 +140,8 @@ async def _compute(
         if len(prompt.ids) > prompt.first or (body.return_state and prompt.state_at)
     ]
     if not needed:
-        return outputs, 0
+        return _Computed(outputs=outputs, cached_tokens=0)
     chosen = [prompts[index] for index in needed]
-    num_tokens = sum(len(prompt.ids) for prompt in chosen)
     work = engine.Request(
         request_id=new_request_id(),
         prompts=tuple(prompt.ids for prompt in chosen),
@@ -141,9 +149,9 @@ async def _compute(
         prompt_logprobs=body.top_logprobs,
         score_from=tuple(prompt.first for prompt in chosen),
         state_at=tuple(prompt.state_at for prompt in chosen) if body.return_state else (),
-        priority=Priority.BULK if num_tokens > _BULK_TOKENS else Priority.INTERACTIVE,
+        priority=priority,
     )
     collected = await collect(model.engine, work)
     for index, output in zip(needed, collected.prompts, strict=True):
         outputs[index] = output
-    return outputs, collected.cached_tokens
+    return _Computed(outputs=outputs, cached_tokens=collected.cached_tokens)

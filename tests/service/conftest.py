@@ -48,10 +48,10 @@ def engine(lstm: PlainLSTM) -> PlainEngine:
     return PlainEngine(lstm)
 
 
-@pytest.fixture
-def served(tokenizer: Tokenizer, engine: PlainEngine) -> ServedModel:
+def make_model(name: str, tokenizer: Tokenizer, engine: PlainEngine) -> ServedModel:
+    """A model that has learnt to chat, in front of `engine`."""
     return ServedModel(
-        name="tiny",
+        name=name,
         created=1_700_000_000,
         config=engine.model.config,
         tokenizer=tokenizer,
@@ -68,6 +68,11 @@ def served(tokenizer: Tokenizer, engine: PlainEngine) -> ServedModel:
         metrics={"valid": {"bits_per_byte": 1.5}},
         card="# tiny\n",
     )
+
+
+@pytest.fixture
+def served(tokenizer: Tokenizer, engine: PlainEngine) -> ServedModel:
+    return make_model("tiny", tokenizer, engine)
 
 
 @asynccontextmanager

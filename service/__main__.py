@@ -1,0 +1,79 @@
+"""``python -m service serve``: every setting is an option, and an environment variable."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from models.checkpoint import CheckpointError, read_config
+from service.settings import Settings
+
+
+@click.group()
+@click.version_option(package_name="lstm-serve")
+def main() -> None:
+    """Serve LSTM language models over HTTP."""
+
+
+def _serve(**given: Any) -> None:
+    """Serve checkpoints until SIGTERM or Ctrl-C.
+
+    Each option is also an environment variable: LSTM_SERVE_PORT for --port.
+    """
+    try:
+        settings = Settings(**{k: v for k, v in given.items() if v not in (None, ())})
+        read_config(settings.model)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(map(str, fault["loc"]))
+        raise click.UsageError(f"setting {name}: {fault['msg']}") from None
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from None
+    # Late: --help and refusals need not wait for the web framework.
+    from service.server import run
+
+    try:
+        code = run(settings)
+    except (CheckpointError, RuntimeError, ValueError) as error:
+        raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
+    sys.exit(code)
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    """The command line's option for one setting."""
+    types_ = [t for t in _members(field.annotation) if t is not type(None)]
+    kind: Any = types_[0] if types_[0] in (int, float) else str
+    if get_origin(types_[0]) is Literal:
+        kind = click.Choice(get_args(types_[0]))
+    default = field.default
+    is_many = get_origin(field.annotation) is tuple
+    shown = "" if default in (None, ()) else f"  [default: {default}]"
+    return click.Option(
+        ["--api-key" if is_many else "--" + name.replace("_", "-"), name],
+        type=kind,
+        multiple=is_many,
+        help=f"{field.description}{shown}",
+    )
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    return get_args(annotation) if is_union else (annotation,)
+
+
+main.add_command(
+    click.Command(
+        "serve",
+        callback=_serve,
+        help=_serve.__doc__,
+        params=[_option(name, field) for name, field in Settings.model_fields.items()],
+    )
+)
+
+if __name__ == "__main__":
+    main(prog_name="python -m service")

@@ -1,0 +1,134 @@
+"""The process that serves: announces itself, drains on a signal, and says why it cannot run."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from types import FrameType
+
+import click
+import uvicorn
+
+from service.api.context import AppContext
+from service.app import create_app
+from service.serving import ServedModel
+from service.settings import Settings
+from service.stored_model import num_parameters
+
+logger = logging.getLogger(__name__)
+
+# After the grace period is over: to send what the end of the engines leaves to be said.
+_LAST_WORDS_S = 5
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal; the exit code. Raises what prevents the default model's loading."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if not settings.api_keys and not _is_loopback(settings.host):
+        logger.warning(
+            "listening on %s without an API key: whoever reaches this address may use the "
+            "service; set LSTM_SERVE_API_KEYS",
+            settings.host,
+        )
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_LAST_WORDS_S,
+    )
+    server = _Server(config, app.state.context)
+    server.run()
+    if server.context.lifecycle.failure is not None:
+        raise server.context.lifecycle.failure
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, with draining before its own shutdown.
+
+    On the first SIGTERM or SIGINT the port stays open: readiness is 503, new work is refused, and
+    work in flight has the grace period. Then the engines stop, which ends what is still streaming
+    with an error event, and uvicorn shuts down. A second signal ends at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, context: AppContext) -> None:
+        super().__init__(config)
+        self.context = context
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tasks.add(asyncio.create_task(self._announce()))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        # Not recorded as uvicorn would, which raises the signal again: a drained exit is code 0.
+        if self.context.lifecycle.is_draining:
+            self.should_exit = self.force_exit = True
+        else:
+            self.context.lifecycle.is_draining = True
+            self._loop.call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._tasks.add(asyncio.create_task(self._drain()))
+
+    async def _drain(self) -> None:
+        context = self.context
+        logger.info("draining: %d requests in flight", context.lifecycle.in_flight)
+        if not await context.lifecycle.drain(context.settings.grace_s):
+            logger.warning("%d requests did not end in time", context.lifecycle.in_flight)
+        await context.registry.stop(grace_s=0)
+        self.should_exit = True
+
+    async def _announce(self) -> None:
+        try:
+            await self.context.lifecycle.wait_started()
+        except Exception:  # raised again by `run`
+            self.should_exit = True
+            return
+        default, *_ = self.context.registry.loaded()
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        address = f"[{host}]" if ":" in host else host
+        for line in describe(default):
+            click.echo(line)
+        click.echo(f"listening on http://{address}:{port} (API reference: /docs)")
+
+
+def describe(model: ServedModel) -> Iterator[str]:
+    """What is served, and its measured quality."""
+    info = model.engine.info
+    millions = num_parameters(model.config) / 1e6
+    yield (
+        f"serving {model.name}: {millions:.1f}M parameters, {model.config.vocab_size} tokens, "
+        f"{info.precision} on {info.device}"
+    )
+    for name, value in model.metrics.items():
+        if isinstance(value, Mapping):
+            figures = ((key, figure) for key, figure in value.items())
+            told = ", ".join(f"{key} {figure:.4g}" for key, figure in figures if _is_number(figure))
+            if told:
+                yield f"  {name}: {told}"
+        elif _is_number(value):
+            yield f"  {name}: {value:.4g}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

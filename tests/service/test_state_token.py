@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.state_token import InvalidStateError, State, StateCodec
+
+DIGEST, SIZE = "sha256:abc", 5
+CODEC = StateCodec(b"k" * 32)
+
+pending_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=33)
+states = st.builds(
+    State,
+    vector=st.none()
+    | st.lists(st.floats(width=32, allow_nan=False), min_size=SIZE, max_size=SIZE).map(
+        lambda values: np.array(values, np.float32)
+    ),
+    pending=pending_texts,
+    continuation=st.booleans(),
+)
+
+
+def seal(state: State) -> str:
+    return CODEC.seal(state, digest=DIGEST, state_size=SIZE)
+
+
+def open_(token: str, codec: StateCodec = CODEC, digest: str = DIGEST) -> State:
+    return codec.open(token, digest=digest, state_size=SIZE)
+
+
+A_STATE = State(vector=np.arange(SIZE, dtype=np.float32), pending="wor", continuation=True)
+
+
+@given(states)
+def test_open_inverts_seal_bit_for_bit(state: State) -> None:
+    opened = open_(seal(state))
+    assert (opened.pending, opened.continuation) == (state.pending, state.continuation)
+    if state.vector is None:
+        assert opened.vector is None
+    else:
+        assert opened.vector is not None
+        assert opened.vector.tobytes() == state.vector.tobytes()
+
+
+@given(states, states)
+def test_length_is_constant(one: State, other: State) -> None:
+    assert len(seal(one)) == len(seal(other))
+
+
+@given(states)
+def test_token_is_url_safe(state: State) -> None:
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=")
+    assert set(seal(state)) <= allowed
+
+
+@given(st.data())
+def test_any_changed_character_is_refused(data: st.DataObject) -> None:
+    token = seal(A_STATE)
+    place = data.draw(st.integers(0, len(token) - 1))
+    other = data.draw(st.characters().filter(lambda c: c != token[place]))
+    with pytest.raises(InvalidStateError):
+        open_(token[:place] + other + token[place + 1 :])
+
+
+@given(st.text())
+def test_any_other_text_is_refused(text: str) -> None:
+    with pytest.raises(InvalidStateError):
+        open_(text)
+
+
+@given(st.integers(0, 300))
+def test_truncated_token_is_refused(length: int) -> None:
+    token = seal(A_STATE)
+    with pytest.raises(InvalidStateError):
+        open_(token[: min(length, len(token) - 1)])
+
+
+def test_another_key_is_refused() -> None:
+    with pytest.raises(InvalidStateError, match="another key"):
+        open_(seal(A_STATE), codec=StateCodec(b"q" * 32))
+
+
+def test_the_same_key_elsewhere_opens() -> None:
+    assert open_(seal(A_STATE), codec=StateCodec(b"k" * 32)).pending == "wor"
+
+
+def test_another_model_is_refused() -> None:
+    with pytest.raises(InvalidStateError, match="another model"):
+        open_(seal(A_STATE), digest="sha256:def")
+
+
+def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("service.state_token.VERSION", 2)
+        token = seal(A_STATE)
+    with pytest.raises(InvalidStateError, match="version 2, this server reads 1"):
+        open_(token)
