@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from models.tokenizer import IncrementalDecoder, Tokenizer
 from service.api.stop_strings import StopScanner, StopStrings
+from service.api.token_names import token_bytes_in_place
 from service.engine.request import FinishReason, TokenOutput, TopLogprobs
 
 
@@ -19,7 +20,8 @@ class ListedToken:
     """A token with its place in the text.
 
     text: what it adds to the text; offset: characters before that. A character spelled in bytes
-    comes with the last of them, and the tokens of the others add nothing.
+    comes with the last of them, and the tokens of the others add nothing. The U+FFFD of bytes that
+    are no UTF-8 may be in no token's text.
     line_start: it stands where a line starts, so that its dummy space is not in the text.
     is_cut: a stop string begins inside it; its text ends before.
     """
@@ -102,17 +104,25 @@ class Continuation:
         return scanner is not None and scanner.stopped
 
     def _list(self, token: TokenOutput, text: str) -> None:
+        tokenizer = self._rules.tokenizer
+        # Bytes before this token that turned out to be no UTF-8 come out as U+FFFD only now.
+        num_late = 0
+        if text.startswith("\ufffd"):
+            own = token_bytes_in_place(tokenizer, token.token_id, line_start=self._line_start)
+            own_bytes = bytes(own or ())
+            if not tokenizer.is_byte(token.token_id) or own_bytes.isascii():
+                num_late = len(text) - len(own_bytes.decode())
         self._tokens.append(
             ListedToken(
                 id=token.token_id,
                 logprob=token.logprob,
                 top=token.top,
-                offset=self._decoded,
-                text=text,
+                offset=self._decoded + num_late,
+                text=text[num_late:],
                 line_start=self._line_start,
             )
         )
-        self._line_start = self._rules.tokenizer.starts_line_after(token.token_id)
+        self._line_start = tokenizer.starts_line_after(token.token_id)
 
     def take(self) -> tuple[str, list[ListedToken]]:
         """The text and the tokens that became certain since the last call."""

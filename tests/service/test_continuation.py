@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from models.tokenizer import Tokenizer
 from service.api.continuation import Continuation, ListedToken, TextRules
 from service.api.stop_strings import StopStrings
+from service.api.token_names import token_name
 from service.engine.request import TokenOutput
 from tests.service.conftest import CORPUS
 from tests.service.test_stop_strings import naive
@@ -77,10 +78,25 @@ def test_the_text_is_that_of_the_ids_up_to_the_first_stop_string(
 @given(IDS, STOPS)
 def test_listed_tokens_tile_the_text(ids: list[int], stops: list[str]) -> None:
     text, tokens, _ = run(ids, at_end_only=False, stops=stops)
-    assert "".join(token.text for token in tokens) == text
+    end = 0
     for token in tokens:
-        assert text[token.offset : token.offset + len(token.text)] == token.text
+        assert set(text[end : token.offset]) <= {"\ufffd"}
+        end = token.offset + len(token.text)
+        assert text[token.offset : end] == token.text
+    assert set(text[end:]) <= {"\ufffd"}
     assert [token.id for token in tokens] == ids[: len(tokens)]
+
+
+@given(IDS)
+def test_a_token_is_where_it_is_spelled(ids: list[int]) -> None:
+    text, tokens, _ = run(ids, at_end_only=True, stops=[])
+    for token in tokens:
+        name = token_name(TOKENIZER, token.id, line_start=token.line_start)
+        if TOKENIZER.is_control(token.id):
+            assert token.text == ""
+        elif not name.startswith("bytes:"):
+            assert text[token.offset :].startswith(name)
+            assert token.text == name
 
 
 @given(IDS)

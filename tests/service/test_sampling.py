@@ -85,8 +85,8 @@ def test_which_tokens_end_the_text(served: ServedModel) -> None:
 def test_a_control_token_that_is_named_may_be_generated(served: ServedModel) -> None:
     role = served.tokenizer.control_ids["<|user|>"]
     assert role in params(served).suppressed_token_ids
-    for field in ("stop_token_ids", "allowed_token_ids"):
-        assert role not in params(served, **{field: [role]}).suppressed_token_ids
+    assert role not in params(served, stop_token_ids=[role]).suppressed_token_ids
+    assert role not in params(served, allowed_token_ids=[role]).suppressed_token_ids
 
 
 def test_bad_words_in_both_places(served: ServedModel) -> None:
