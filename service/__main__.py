@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -38,10 +37,9 @@ def _serve(**given: Any) -> None:
     from service.server import run
 
     try:
-        code = run(settings)
+        run(settings)
     except (CheckpointError, RuntimeError, ValueError) as error:
         raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
-    sys.exit(code)
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:

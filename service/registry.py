@@ -117,9 +117,10 @@ class ModelRegistry:
 
     async def stop(self, grace_s: float) -> None:
         """Stop every engine; each may take `grace_s` seconds to finish its work."""
-        for entry in self._entries.values():
-            if entry.loading is not None:
-                entry.loading.cancel()
+        loading = [entry.loading for entry in self._entries.values() if entry.loading is not None]
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, return_exceptions=True)
         models = self.loaded()
         for entry in self._entries.values():
             entry.model = None
@@ -184,6 +185,8 @@ class ModelRegistry:
             else:
                 entry.model = await self._load_folder(entry)
             return entry.model
+        except asyncio.CancelledError:
+            raise EngineUnavailableError("the server is shutting down") from None
         except CheckpointError as error:
             if entry is self._default:
                 raise
@@ -221,8 +224,9 @@ class ModelRegistry:
         for other in sorted(idle, key=lambda other: other.last_used):
             if used + entry.num_bytes <= budget_bytes:
                 break
-            used -= other.num_bytes
-            await self._unload(other)
+            if not other.leases:  # it may have been taken while another one was unloaded
+                used -= other.num_bytes
+                await self._unload(other)
         if used + entry.num_bytes > budget_bytes:
             raise EngineUnavailableError(
                 f"model {entry.name!r} needs about {entry.num_bytes >> 20} MiB beside the models "

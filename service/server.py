@@ -6,8 +6,9 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 import click
 import uvicorn
@@ -24,8 +25,8 @@ logger = logging.getLogger(__name__)
 _LAST_WORDS_S = 5
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal; the exit code. Raises what prevents the default model's loading."""
+def run(settings: Settings) -> None:
+    """Serve until a signal. Raises what prevents the default model's loading."""
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -36,22 +37,13 @@ def run(settings: Settings) -> int:
             settings.host,
         )
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_LAST_WORDS_S,
-    )
-    server = _Server(config, app.state.context)
+    server = Server(app, app.state.context)
     server.run()
     if server.context.lifecycle.failure is not None:
         raise server.context.lifecycle.failure
-    return 0
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Uvicorn, with draining before its own shutdown.
 
     On the first SIGTERM or SIGINT the port stays open: readiness is 503, new work is refused, and
@@ -59,9 +51,18 @@ class _Server(uvicorn.Server):
     with an error event, and uvicorn shuts down. A second signal ends at once.
     """
 
-    def __init__(self, config: uvicorn.Config, context: AppContext) -> None:
-        super().__init__(config)
+    def __init__(self, app: Callable[..., Any], context: AppContext) -> None:
+        """`app`: an ASGI application over `context`."""
         self.context = context
+        config = uvicorn.Config(
+            app,
+            host=context.settings.host,
+            port=context.settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_LAST_WORDS_S,
+        )
+        super().__init__(config)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:

@@ -30,7 +30,7 @@ async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient) -> N
 async def test_a_clients_id_is_kept_if_it_is_sane(
     client: httpx.AsyncClient, given: str, is_kept: bool
 ) -> None:
-    headers = {"x-request-id": given.encode("latin-1")}
+    headers = {b"x-request-id": given.encode("latin-1")}
     response = await client.get("/health/live", headers=headers)
     assert (response.headers["x-request-id"] == given) is is_kept
 
@@ -38,7 +38,7 @@ async def test_a_clients_id_is_kept_if_it_is_sane(
 @pytest.mark.parametrize("path", ROUTES)
 async def test_keys(serve: Serve, path: str) -> None:
     async with serve(api_keys="first, second") as client:
-        for wrong in ({}, bearer("third"), bearer("firs"), {"authorization": "Basic first"}):
+        for wrong in ({}, bearer("third"), bearer("firs"), {b"authorization": b"Basic first"}):
             response = await client.get(path, headers=wrong)
             assert response.status_code == 401
             assert response.json()["error"]["code"] == "invalid_api_key"
@@ -56,13 +56,13 @@ async def test_a_key_is_asked_for_before_the_body_is_read(serve: Serve) -> None:
 
 async def test_keys_may_be_any_text(serve: Serve) -> None:
     async with serve(api_keys="ключ") as client:
-        headers = {"authorization": "Bearer ключ".encode()}
+        headers = {b"authorization": "Bearer ключ".encode()}
         assert (await client.get("/v1/models", headers=headers)).status_code == 200
         assert (await client.get("/v1/models", headers=bearer("\xff"))).status_code == 401
 
 
-def bearer(key: str) -> dict[str, bytes]:
-    return {"authorization": b"Bearer " + key.encode("latin-1")}
+def bearer(key: str) -> dict[bytes, bytes]:
+    return {b"authorization": b"Bearer " + key.encode("latin-1")}
 
 
 @pytest.fixture

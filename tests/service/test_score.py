@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from typing import Any
 
@@ -46,7 +47,7 @@ def reference(lstm: PlainLSTM, ids: list[int]) -> list[float]:
     hs = [np.zeros(n) for n in lstm.config.hidden_sizes]
     cs = [np.zeros(n) for n in lstm.config.hidden_sizes]
     logprobs = []
-    for token_id, following in zip(ids, ids[1:], strict=False):
+    for token_id, following in itertools.pairwise(ids):
         x = weights["embedding.weight"][token_id]
         for k in range(lstm.config.num_layers):
             gates = weights[f"layers.{k}.weight_ih"] @ x + weights[f"layers.{k}.bias"]
