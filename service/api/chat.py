@@ -95,7 +95,8 @@ async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletion
     before = await read_history(context, model, state=body.state, bos=bool(num_bos))
     num_characters = sum(len(message.text) for message in body.messages)
     prompt = await off_loop(num_characters, template.prompt, before, body.messages)
-    check_work(context, body, [prompt], max_tokens=max_tokens)
+    params = ("messages", "max_completion_tokens")
+    check_work(context, body, [prompt], max_tokens=max_tokens, params=params)
     logprobs = None
     if num_top is not None:
         logprobs = LogprobsForm(

@@ -39,7 +39,8 @@ async def completion_job(context: AppContext, model: ServedModel, body: Completi
     sources, num_bos = _sources(context, model, body)
     before = await read_history(context, model, state=body.state, bos=bool(num_bos))
     prompts = await off_loop(sum(map(len, sources)), _build, context, before, sources)
-    check_work(context, body, prompts, max_tokens=max_tokens)
+    params = ("prompt", "max_tokens")
+    check_work(context, body, prompts, max_tokens=max_tokens, params=params)
     logprobs = None
     if body.logprobs is not None:
         logprobs = LogprobsForm(

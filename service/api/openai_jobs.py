@@ -88,19 +88,23 @@ def check_fields(body: GenerationRequest) -> None:
 
 
 def check_work(
-    context: AppContext, body: GenerationRequest, prompts: Sequence[Prompt], *, max_tokens: int
+    context: AppContext,
+    body: GenerationRequest,
+    prompts: Sequence[Prompt],
+    *,
+    max_tokens: int,
+    params: tuple[str, str],
 ) -> None:
-    """Refuse more tokens than one request may read or generate."""
+    """Refuse more tokens than one request may read or generate.
+
+    params: the request's names for what is read, and for how much is generated.
+    """
     settings = context.settings
     num_read = sum(len(prompt.ids) for prompt in prompts)
-    check_count("prompt", num_read, settings.max_prompt_tokens, "tokens in all")
+    check_count(params[0], num_read, settings.max_prompt_tokens, "tokens in all")
     num_new = len(prompts) * body.num_candidates * max(1, max_tokens)
-    check_count(
-        "max_tokens",
-        num_new,
-        settings.max_new_tokens,
-        "tokens in all (max_tokens x prompts x best_of)",
-    )
+    things = "tokens in all (tokens of each choice x choices x prompts)"
+    check_count(params[1], num_new, settings.max_new_tokens, things)
 
 
 def check_listed(context: AppContext, job: Job) -> None:

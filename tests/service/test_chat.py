@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.api.openai_responses import ChatCompletionResponse
 from service.api.openai_schemas import ChatCompletionRequest
 from service.app import create_app
 from service.serving import ServedModel
 from service.settings import Settings
-from tests.service.conftest import running
+from tests.service.conftest import Serve, running
 from tests.service.plain_engine import PlainEngine
 from tests.service.test_completions import EFFECTIVE, ELSEWHERE
 
@@ -48,6 +49,11 @@ async def test_the_answers_form(client: httpx.AsyncClient) -> None:
     assert choice["logprobs"] is None
     usage = answer["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+async def test_answers_are_as_documented(client: httpx.AsyncClient) -> None:
+    answer = await chat(client, n=2, top_logprobs=2, return_state=True, prompt_logprobs=1)
+    ChatCompletionResponse.model_validate(answer, extra="forbid")
 
 
 def test_every_field_has_a_test() -> None:
@@ -218,6 +224,15 @@ async def test_a_role_that_the_template_lacks(served: ServedModel) -> None:
     async with running(create_app(Settings(), [model])) as client:
         error = await refuse(client, messages=[{"role": "developer", "content": "x"}, *HELLO])
     assert error["param"] == "messages.0.role"
+
+
+async def test_limits_are_settings(serve: Serve) -> None:
+    async with serve(max_prompt_tokens=20, max_new_tokens=50) as client:
+        await chat(client)
+        error = await refuse(client, messages=HELLO * 5)
+        assert (error["param"], error["code"]) == ("messages", "limit_exceeded")
+        error = await refuse(client, n=2)
+        assert (error["param"], error["code"]) == ("max_completion_tokens", "limit_exceeded")
 
 
 TEXTS = st.text(st.sampled_from("the cat\n Ко🙂<|>"), max_size=12)

@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.openai_responses import CompletionResponse
 from service.api.openai_schemas import CompletionRequest
 from service.serving import ServedModel
 from tests.service.conftest import Serve
+from tests.service.event_streams import read_events
 
 URL = "/v1/completions"
 BASE = {"prompt": "the cat", "max_tokens": 40, "seed": 3, "logprobs": 0}
@@ -44,6 +46,15 @@ async def test_the_answers_form(client: httpx.AsyncClient, served: ServedModel) 
     assert usage["prompt_tokens"] == prompt_tokens
     assert usage["total_tokens"] == prompt_tokens + usage["completion_tokens"]
     assert usage["prompt_tokens_details"] == {"cached_tokens": 0}
+
+
+async def test_answers_are_as_documented(client: httpx.AsyncClient) -> None:
+    fields: dict[str, Any] = {"n": 2, "echo": True, "logprobs": 2, "return_state": True}
+    whole = await complete(client, **fields, prompt_logprobs=1, prompt=[9, 10])
+    CompletionResponse.model_validate(whole, extra="forbid")
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    for chunk in read_events(await client.post(URL, json={**BASE, **fields, **options})):
+        CompletionResponse.model_validate(chunk, extra="forbid")
 
 
 # Each changes the sampled tokens of BASE.
