@@ -19,10 +19,11 @@ _SCALE = ".scale"
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric 8-bit rounding of each row: (R, C) -> integers (R, C), scales (R,).
 
-    `integers * scales[:, None]` is within half a scale of `matrix`; a row of zeros keeps scale 1.
+    `integers * scales[:, None]` is within half a scale of `matrix`; a row of zeros, or of numbers
+    too small to scale, has scale 1.
     """
-    largest = np.abs(matrix).max(axis=1)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    scales = np.abs(matrix).max(axis=1) / np.float32(127)
+    scales[scales < np.finfo(np.float32).tiny] = 1
     integers = np.rint(matrix / scales[:, None]).clip(-127, 127).astype(np.int8)
     return integers, scales
 

@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted before the first step; repeat the command to begin again.")
+        return EXIT_INTERRUPTED
     return status
 
 

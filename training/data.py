@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +44,28 @@ class _Worker:
 
     @classmethod
     def load(cls, model_bytes: bytes) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
         cls.tokenizer = Tokenizer.from_bytes(model_bytes)
 
     @classmethod
     def encode(cls, block: Sequence[Document]) -> NDArray[np.uint32]:
-        ids = [encode_document(cls.tokenizer, document) for document in block]
-        return np.concatenate([np.array(part, np.uint32) for part in ids])
+        return _encode_block(cls.tokenizer, block)
+
+
+def _encode_block(tokenizer: Tokenizer, block: Sequence[Document]) -> NDArray[np.uint32]:
+    return np.concatenate([np.array(encode_document(tokenizer, d), np.uint32) for d in block])
+
+
+def _encoded(
+    documents: Iterable[Document], tokenizer: Tokenizer, processes: int
+) -> Iterator[NDArray[np.uint32]]:
+    """Ids of all documents, block by block in order, whatever the number of processes."""
+    if processes == 1:
+        yield from (_encode_block(tokenizer, block) for block in _blocks(documents))
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _Worker.load, (tokenizer.model_bytes,)) as pool:
+        yield from pool.imap(_Worker.encode, _blocks(documents))
 
 
 def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -80,12 +97,8 @@ def write_tokens(
     record.unlink(missing_ok=True)
     dtype = token_dtype(tokenizer.vocab_size)
     documents = (document for source in sources for document in read_source(source))
-    context = multiprocessing.get_context("spawn")
-    with (
-        path.open("wb") as file,
-        context.Pool(processes, _Worker.load, (tokenizer.model_bytes,)) as pool,
-    ):
-        for ids in pool.imap(_Worker.encode, _blocks(documents)):
+    with path.open("wb") as file:
+        for ids in _encoded(documents, tokenizer, processes):
             file.write(ids.astype(dtype).tobytes())
     if path.stat().st_size == 0:
         names = ", ".join(str(source.path) for source in sources)

@@ -85,9 +85,9 @@ def evaluate_file(
 ) -> Measure:
     """Measure one file, in one pass with carried state, or afresh at every line."""
     sequences, lines = _sequences(tokenizer, path, restart_lines, line_end)
-    nll, tokens = _score(model, sequences)
-    if not tokens:
+    if not lines:
         raise CorpusError(f"{path} is empty: there is nothing to measure")
+    nll, tokens = _score(model, sequences)
     return Measure(
         nll=nll,
         tokens=tokens,

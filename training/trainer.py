@@ -77,7 +77,6 @@ class Trainer:
         device: torch.device,
     ) -> None:
         torch.manual_seed(config.loop.seed)
-        torch.set_flush_denormal(True)  # vanishing probabilities would cost 50 times the time
         self.config, self.tokenizer, self.device = config, tokenizer, device
         self.train_data, self.valid_data = train, valid
         self.out, self.run_folder = out, run_folder(out)
@@ -98,7 +97,7 @@ class Trainer:
         """Train to the end, an early stop or a signal; the best checkpoint lies in `out`."""
         loop = self.config.loop
         started, saved = time.monotonic() - self.progress.seconds, time.monotonic()
-        with self._signals(), self._bar() as bar:
+        with self._guarded(), self._bar() as bar:
             while self.progress.tokens < loop.max_tokens:
                 before = self.progress.tokens
                 loss, norm = self.train_step()
@@ -239,18 +238,20 @@ class Trainer:
         return True
 
     @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         """SIGINT and SIGTERM end the run after the step in hand, with everything saved."""
 
         def interrupt(*_: object) -> None:
             self.interrupted = True
 
         before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        torch.set_flush_denormal(True)  # vanishing probabilities would cost 50 times the time
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            torch.set_flush_denormal(False)
 
     def _bar(self) -> tqdm[Any]:
         return tqdm(
