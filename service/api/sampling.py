@@ -140,4 +140,5 @@ def _bad_words(words: Iterable[str], tokenizer: Tokenizer) -> tuple[tuple[int, .
         bare = word.removeprefix(" ") or word
         for continuation in (False, True):
             sequences[tuple(tokenizer.encode(bare, continuation=continuation))] = None
+    sequences.pop((), None)  # a normaliser may leave nothing of a word
     return tuple(sequences)
