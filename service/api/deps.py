@@ -13,13 +13,17 @@ from service.registry import UnknownModelError
 from service.serving import ServedModel
 
 
-def get_context(request: Request) -> AppContext:
+def context_of(request: Request) -> AppContext:
     context = request.app.state.context
     assert isinstance(context, AppContext)
     return context
 
 
-Context = Annotated[AppContext, Depends(get_context)]
+async def _get_context(request: Request) -> AppContext:
+    return context_of(request)  # a coroutine, for FastAPI runs plain functions in threads
+
+
+Context = Annotated[AppContext, Depends(_get_context)]
 
 
 async def resolve_model(request: Request, name: str | None) -> ServedModel:
@@ -27,7 +31,7 @@ async def resolve_model(request: Request, name: str | None) -> ServedModel:
 
     None and "default" stand for the default model; an unknown name is a 404.
     """
-    registry = get_context(request).registry
+    registry = context_of(request).registry
     try:
         return await exit_stack(request.scope).enter_async_context(registry.lease(name))
     except UnknownModelError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
@@ -71,25 +71,12 @@ async def score(
     if body.return_state:
         vectors = [output.state if output is not None else None for output in computed.outputs]
         states = await sealed_states(context, model, [p.after for p in prompts], vectors)
-    data = []
-    for index, (prompt, output) in enumerate(zip(prompts, computed.outputs, strict=True)):
-        entry = describe_score(prompt, output, eos=body.eos, detail=body.detail)
-        entry["state"] = states[index] if states else None
-        data.append({"index": index, **entry})
     has_bos = body.bos and body.state is None
     usage = count_usage(
         context, model, num_tokens - has_bos, cached=cached_tokens + computed.cached_tokens
     )
-    return JSONBody(
-        {
-            "object": "list",
-            "model": body.model,
-            "data": data,
-            "bos": has_bos,
-            "eos": body.eos,
-            "usage": usage,
-        }
-    )
+    head = {"object": "list", "model": body.model, "bos": has_bos, "eos": body.eos, "usage": usage}
+    return await off_loop(num_tokens, _render, head, body, prompts, computed.outputs, states)
 
 
 def _check(body: ScoreRequest, context: AppContext, model: ServedModel) -> None:
@@ -155,3 +142,17 @@ async def _compute(
     for index, output in zip(needed, collected.prompts, strict=True):
         outputs[index] = output
     return _Computed(outputs=outputs, cached_tokens=collected.cached_tokens)
+
+
+def _render(
+    head: dict[str, Any],
+    body: ScoreRequest,
+    prompts: Sequence[Prompt],
+    outputs: Sequence[PromptOutput | None],
+    states: Sequence[str] | None,
+) -> Response:
+    data = []
+    for index, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
+        entry = describe_score(prompt, output, eos=body.eos, detail=body.detail)
+        data.append({"index": index, **entry, "state": states[index] if states else None})
+    return JSONBody({**head, "data": data})

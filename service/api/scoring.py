@@ -117,9 +117,10 @@ def _words(
     if eos:
         token_ends[-1] = len(text) + 1
     stops = np.searchsorted(token_ends, borders, side="right").tolist()
+    values = logprobs.tolist()
     words, first = [], 0
     for (word, start, end), stop in zip(spans, stops, strict=True):
-        logprob = float(np.sum(logprobs[first:stop], dtype=np.float64))
+        logprob = math.fsum(values[first:stop])
         words.append({"word": word, "logprob": logprob, "start": start, "end": end})
         first = stop
     return words
