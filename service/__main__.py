@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
 
 import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from models.checkpoint import CheckpointError, read_config
 from service.settings import Settings
+
+
+@runtime_checkable
+class Launchable(Protocol):
+    """An engine that can begin to load before there is an event loop."""
+
+    def launch(self) -> None: ...
 
 
 @click.group()
@@ -26,19 +32,24 @@ def _serve(**given: Any) -> None:
     """
     try:
         settings = Settings(**{k: v for k, v in given.items() if v not in (None, ())})
-        read_config(settings.model)
     except ValidationError as error:
         fault = error.errors()[0]
         name = ".".join(map(str, fault["loc"]))
         raise click.UsageError(f"setting {name}: {fault['msg']}") from None
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from None
-    # Late: --help and refusals need not wait for the web framework.
+    if not settings.model.is_dir():
+        raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")
+    # Imported now, so that --help and refusals need not wait; and the web framework, which takes
+    # as long as the model, while the engine loads that.
+    from service.engines import engine_factory
+
+    engine = engine_factory(settings).build(settings.model)
+    if isinstance(engine, Launchable):
+        engine.launch()
     from service.server import run
 
     try:
-        run(settings)
-    except (CheckpointError, RuntimeError, ValueError) as error:
+        run(settings, engine)
+    except (RuntimeError, ValueError) as error:
         raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
 
 

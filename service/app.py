@@ -28,6 +28,7 @@ from service.api import models as model_list
 from service.api.context import AppContext
 from service.api.errors import install_error_handlers
 from service.api.middleware import MIDDLEWARE
+from service.engine.interface import AsyncEngine
 from service.engines import engine_factory
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -51,12 +52,17 @@ _DESCRIPTION = """Score texts, ask for the distribution over what comes next, an
 LSTM language models. Every log-probability is a natural logarithm."""
 
 
-def create_app(settings: Settings, models: Sequence[ServedModel] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    models: Sequence[ServedModel] | None = None,
+    engine: AsyncEngine | None = None,
+) -> FastAPI:
     """The service as an ASGI application.
 
     models: models built elsewhere, the default one first, in place of those that `settings` names.
+    engine: one for the settings' default model that is on its way already.
     """
-    context = _build_context(settings, models)
+    context = _build_context(settings, models, engine)
     app = FastAPI(
         title="lstm-serve",
         version=_version(),
@@ -79,11 +85,13 @@ def create_app(settings: Settings, models: Sequence[ServedModel] | None = None) 
     return app
 
 
-def _build_context(settings: Settings, models: Sequence[ServedModel] | None) -> AppContext:
+def _build_context(
+    settings: Settings, models: Sequence[ServedModel] | None, engine: AsyncEngine | None
+) -> AppContext:
     if models is not None:
         registry = ModelRegistry.of_models(models)
     else:
-        registry = ModelRegistry(settings.model, settings.models, engine_factory(settings))
+        registry = ModelRegistry(settings.model, settings.models, engine_factory(settings), engine)
     key = settings.state_key
     return AppContext(
         settings=settings,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoint import CONFIG, CheckpointError
-from models.config import ModelConfig
 from service.engine.interface import AsyncEngine, EngineUnavailableError
+from service.engines import EngineFactory
 from service.serving import ServedModel
 from service.stored_model import ModelFacts, StoredModel, read_stored_model
 
@@ -22,19 +22,6 @@ DEFAULT_ALIAS = "default"
 
 class UnknownModelError(LookupError):
     """No model of that name is served."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineFactory:
-    """How the registry gets engines.
-
-    build: an engine, not yet started, for a checkpoint folder.
-    size: estimate of what a loaded model takes, in bytes; budget_bytes: what all may take.
-    """
-
-    build: Callable[[Path], AsyncEngine]
-    size: Callable[[ModelConfig], int]
-    budget_bytes: int
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,9 +45,16 @@ class ModelRegistry:
     """
 
     def __init__(
-        self, default: Path | ServedModel, folder: Path | None, factory: EngineFactory | None
+        self,
+        default: Path | ServedModel,
+        folder: Path | None,
+        factory: EngineFactory | None,
+        engine: AsyncEngine | None = None,
     ) -> None:
-        """`default`: a checkpoint folder, or a model whose engine is to be started."""
+        """`default`: a checkpoint folder, or a model whose engine is to be started.
+
+        engine: one for the default folder that is on its way already.
+        """
         if isinstance(default, ServedModel):
             self._default = _Entry(name=default.name, facts=default)
             self._prebuilt = {default.name: default}
@@ -68,7 +62,7 @@ class ModelRegistry:
             self._default = _Entry(name=default.resolve().name, folder=default)
             self._prebuilt = {}
         self._entries = {self._default.name: self._default}
-        self._folder, self._factory = folder, factory
+        self._folder, self._factory, self._engine = folder, factory, engine
         self._changing = asyncio.Lock()
 
     @classmethod
@@ -121,6 +115,8 @@ class ModelRegistry:
         for task in loading:
             task.cancel()
         await asyncio.gather(*loading, return_exceptions=True)
+        if self._engine is not None:
+            await self._engine.stop(0)
         models = self.loaded()
         for entry in self._entries.values():
             entry.model = None
@@ -205,7 +201,10 @@ class ModelRegistry:
         async with self._changing:
             if entry is not self._default:
                 await self._make_room(entry, self._factory.budget_bytes)
-            engine = self._factory.build(entry.folder)
+            if entry is self._default and self._engine is not None:
+                engine, self._engine = self._engine, None
+            else:
+                engine = self._factory.build(entry.folder)
             try:
                 await engine.start()
             except BaseException:

@@ -15,9 +15,10 @@ import uvicorn
 
 from service.api.context import AppContext
 from service.app import create_app
+from service.engine.interface import AsyncEngine
+from service.model_size import num_parameters
 from service.serving import ServedModel
 from service.settings import Settings
-from service.stored_model import num_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,11 @@ logger = logging.getLogger(__name__)
 _LAST_WORDS_S = 5
 
 
-def run(settings: Settings) -> None:
-    """Serve until a signal. Raises what prevents the default model's loading."""
+def run(settings: Settings, engine: AsyncEngine | None = None) -> None:
+    """Serve until a signal. Raises what prevents the default model's loading.
+
+    engine: one for the default model that is on its way already.
+    """
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -36,7 +40,7 @@ def run(settings: Settings) -> None:
             "service; set LSTM_SERVE_API_KEYS",
             settings.host,
         )
-    app = create_app(settings)
+    app = create_app(settings, engine=engine)
     server = Server(app, app.state.context)
     server.run()
     if server.context.lifecycle.failure is not None:

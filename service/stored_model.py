@@ -12,9 +12,6 @@ from models.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, CheckpointError,
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 
-# An engine process without its model: interpreter, libraries, buffers of a full batch.
-_ENGINE_BYTES = 100 << 20
-
 
 class ModelFacts(Protocol):
     """A model without its engine; see `service.serving.ServedModel`, which is one."""
@@ -78,17 +75,3 @@ def read_stored_model(folder: Path) -> StoredModel:
         raise
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
-
-
-def num_parameters(config: ModelConfig) -> int:
-    """Trainable numbers of an LSTM language model."""
-    sizes = zip(config.input_sizes, config.hidden_sizes, strict=True)
-    layers = sum(4 * hidden * (inputs + hidden + 1) for inputs, hidden in sizes)
-    softmax = 0 if config.tie_weights else config.vocab_size * config.hidden_sizes[-1]
-    return config.vocab_size * config.embedding_size + layers + softmax
-
-
-def estimated_bytes(config: ModelConfig, *, replicas: int, cache_bytes: int) -> int:
-    """Memory of a loaded model: weights and input-product table in fp32, and its engines."""
-    table = config.vocab_size * 4 * config.hidden_sizes[0]
-    return 4 * (num_parameters(config) + table) + replicas * (_ENGINE_BYTES + cache_bytes)

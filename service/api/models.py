@@ -14,8 +14,9 @@ from service.api.context import AppContext
 from service.api.deps import Context, unknown_model
 from service.api.errors import unavailable
 from service.api.schemas import error_responses
+from service.model_size import num_parameters
 from service.registry import UnknownModelError
-from service.stored_model import ModelFacts, num_parameters
+from service.stored_model import ModelFacts
 
 logger = logging.getLogger(__name__)
 router = APIRouter(route_class=StrictRoute)

@@ -13,9 +13,10 @@ from models.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from service.engine.interface import AsyncEngine, EngineUnavailableError
-from service.registry import EngineFactory, ModelRegistry, UnknownModelError
+from service.engines import EngineFactory
+from service.model_size import estimated_bytes, num_parameters
+from service.registry import ModelRegistry, UnknownModelError
 from service.serving import ServedModel
-from service.stored_model import estimated_bytes, num_parameters
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 
 
