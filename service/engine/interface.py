@@ -1,4 +1,4 @@
-"""What the API layer sees of an engine, wherever the engine runs (thread, process, many of them)."""
+"""What the API layer sees of an engine, wherever it runs (thread, process, many of them)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,62 @@
+"""What a request must satisfy before any of it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from service.engine.request import Request, SamplingParams
+
+
+def check_request(request: Request, vocab_size: int, state_size: int) -> None:
+    """Raise ValueError, naming the field and the fault, for what cannot be computed."""
+    if not request.prompts:
+        raise ValueError("prompts must not be empty")
+    for index, prompt in enumerate(request.prompts):
+        if not prompt and request.start is None:
+            raise ValueError(f"prompts[{index}] is empty and there is no start state")
+        _check_ids(f"prompts[{index}]", prompt, vocab_size)
+    if request.start is not None and request.start.shape != (state_size,):
+        raise ValueError(f"start must have {state_size} floats, not {request.start.shape}")
+    _check_positions(request)
+    if request.next_token is not None:
+        _check_ids("next_token.token_ids", request.next_token.token_ids, vocab_size)
+    if request.sampling is not None:
+        _check_sampling(request.sampling, vocab_size)
+
+
+def _check_positions(request: Request) -> None:
+    for name, per_prompt in (("score_from", request.score_from), ("state_at", request.state_at)):
+        if per_prompt and len(per_prompt) != len(request.prompts):
+            raise ValueError(f"{name} needs an entry a prompt ({len(request.prompts)})")
+        for index, position in enumerate(per_prompt):
+            if position is not None and not 0 <= position <= len(request.prompts[index]):
+                raise ValueError(f"{name}[{index}] is {position}, outside its prompt")
+
+
+def _check_sampling(params: SamplingParams, vocab_size: int) -> None:
+    for name, least in (("max_tokens", 1), ("n", 1), ("min_tokens", 0), ("top_k", 0)):
+        if getattr(params, name) < least:
+            raise ValueError(f"{name} must be at least {least}, not {getattr(params, name)}")
+    if params.temperature < 0 or params.repetition_penalty <= 0:
+        raise ValueError("temperature must be at least 0, repetition_penalty above 0")
+    for name in ("top_p", "typical_p"):
+        if not 0 < getattr(params, name) <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(params, name)}")
+    if not 0 <= params.min_p <= 1:
+        raise ValueError(f"min_p must be between 0 and 1, not {params.min_p}")
+    if params.beam_width is not None and params.beam_width < params.n:
+        raise ValueError(f"beam_width ({params.beam_width}) must be at least n ({params.n})")
+    _check_ids("logit_bias", params.logit_bias, vocab_size)
+    _check_ids("allowed_token_ids", params.allowed_token_ids or (), vocab_size)
+    _check_ids("suppressed_token_ids", params.suppressed_token_ids, vocab_size)
+    _check_ids("stop_token_ids", params.stop_token_ids, vocab_size)
+    for word in params.bad_words:
+        if not word:
+            raise ValueError("bad_words must not hold an empty sequence")
+        _check_ids("bad_words", word, vocab_size)
+
+
+def _check_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
+    for token in ids:
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"{name}: token id {token} is outside 0..{vocab_size - 1}")

@@ -1,0 +1,79 @@
+"""Checkpoint -> engine, in the process or thread that will own it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from models.checkpoint import Checkpoint, load_checkpoint
+from service.engine.engine import Engine
+from service.engine.interface import EngineInfo
+from service.engine.onnx_graph import Arithmetic, input_table
+from service.engine.options import EngineOptions
+from service.engine.runner import ModelRunner
+from service.engine.scheduler import Scheduler
+from service.engine.shared_table import shared_table
+from service.engine.state_cache import StateCache
+
+LARGEST_INT8_LOSS = 0.001  # of bits per byte, relative
+INT8_LOSS_METRIC = "int8_relative_loss"
+
+
+def load_engine(
+    folder: Path, options: EngineOptions, table_file: int | None = None
+) -> tuple[Engine, EngineInfo]:
+    """Read the checkpoint and build everything; raises ValueError where it cannot be served."""
+    checkpoint = load_checkpoint(folder)
+    runner = build_runner(checkpoint, options, table_file)
+    engine = Engine(runner, Scheduler(runner.max_rows), StateCache(options.cache_bytes))
+    info = EngineInfo(
+        digest=checkpoint.digest,
+        device=runner.device,
+        precision=runner.arithmetic,
+        vocab_size=runner.vocab_size,
+        state_size=runner.layout.size,
+    )
+    return engine, info
+
+
+def build_runner(
+    checkpoint: Checkpoint, options: EngineOptions, table_file: int | None = None
+) -> ModelRunner:
+    """The kernel for the device and precision that `options` ask for."""
+    if options.device == "cuda" or (options.device == "auto" and _has_cuda()):
+        from service.engine.torch_runner import TorchRunner
+
+        return TorchRunner(
+            checkpoint.model, checkpoint.weights, device="cuda", max_rows=options.max_num_seqs
+        )
+    from service.engine.onnx_runner import OnnxRunner
+
+    compute = partial(input_table, checkpoint.weights)
+    return OnnxRunner(
+        checkpoint.model,
+        checkpoint.weights,
+        arithmetic=choose_arithmetic(checkpoint, options),
+        max_rows=options.max_num_seqs,
+        threads=options.threads,
+        table=None if table_file is None else shared_table(table_file, compute),
+    )
+
+
+def choose_arithmetic(checkpoint: Checkpoint, options: EngineOptions) -> Arithmetic:
+    """int8 where the checkpoint's measured loss by it is negligible, unless told otherwise."""
+    if options.precision != "auto":
+        return options.precision
+    loss = checkpoint.metrics.get(INT8_LOSS_METRIC)
+    measured = isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS
+    return "int8" if measured else "fp32"
+
+
+def _has_cuda() -> bool:
+    """Whether a GPU can be used; torch is only imported where a driver is present."""
+    if not Path("/proc/driver/nvidia").exists():
+        return False
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()

@@ -1,0 +1,177 @@
+"""The step of an LSTM language model as ONNX graphs, built in memory from numpy weights.
+
+Two graphs share one notation. `step` advances rows by one token: (input product of layer 0 taken
+from a table, h, c) -> next h, c and features. `head` maps features to log-probabilities.
+
+Every operation works on rows alone, so a row's numbers cannot depend on its neighbours. In int8
+the matrix products are exact integer sums: weights have one scale a row of the matrix, activations
+one scale a layer (a power of two over 127, see `activation_scale`), as uint8 with zero point 128:
+signed int8 activations have no fast kernel on x86. The products' scaling is fused into them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from models.config import ModelConfig
+from models.weights import Weights, quantize_rows
+
+Arithmetic = Literal["int8", "fp32"]
+_OPSET, _IR_VERSION = 18, 9
+
+
+def activation_scale(largest: float) -> float:
+    """int8 step for activations whose magnitude was seen to reach `largest`.
+
+    A power of two with room to spare, over 127: coarse enough that float noise in the calibration
+    cannot change it from one machine to the next.
+    """
+    bound = 2.0 ** math.ceil(math.log2(max(largest * 1.25, 2.0**-16)))
+    return bound / 127
+
+
+@dataclass
+class _Graph:
+    """Nodes and constants under construction."""
+
+    arithmetic: Arithmetic
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+    quantized: dict[str, str] = field(default_factory=dict)
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        array = np.ascontiguousarray(value).reshape(value.shape)
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        return output
+
+    def product(self, x: str, weight: NDArray[np.float32], output: str, scale: float) -> str:
+        """x (B, I) @ weight.T, weight (O, I); scale: int8 step of x."""
+        if self.arithmetic == "fp32":
+            return self.add("MatMul", [x, self.constant(f"{output}.w", weight.T)], output)
+        if x not in self.quantized:
+            self._quantize(x, scale)
+        integers, scales = quantize_rows(weight)
+        operands = [
+            self.quantized[x],
+            self.constant(f"{output}.w", integers.T),
+            f"{x}.scale",
+            self.constant(f"{output}.scales", scales),
+            f"{x}.zero",
+        ]
+        return self.add("MatMulIntegerToFloat", operands, output, domain="com.microsoft")
+
+    def _quantize(self, x: str, scale: float) -> None:
+        self.constant(f"{x}.scale", np.array(scale, np.float32))
+        self.constant(f"{x}.zero", np.array(128, np.uint8))
+        operands = [x, f"{x}.scale", f"{x}.zero"]
+        self.quantized[x] = self.add("QuantizeLinear", operands, f"{x}.q")
+
+    def serialize(self, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
+        """Model bytes; every input and output is a (B, width) float matrix."""
+
+        def declare(widths: dict[str, int]) -> list[onnx.ValueInfoProto]:
+            kind = TensorProto.FLOAT
+            return [helper.make_tensor_value_info(n, kind, ["B", w]) for n, w in widths.items()]
+
+        graph = helper.make_graph(
+            self.nodes, "lstm", declare(inputs), declare(outputs), self.constants
+        )
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets)
+        model.ir_version = _IR_VERSION
+        data: bytes = model.SerializeToString()
+        return data
+
+
+@dataclass(frozen=True)
+class ActivationScales:
+    """int8 steps: of each layer's h, and of what enters each layer and the softmax."""
+
+    hidden: tuple[float, ...]
+    inputs: tuple[float, ...]  # num_layers + 1 entries; the first is unused (a table)
+
+
+def input_table(weights: Weights) -> NDArray[np.float32]:
+    """Layer 0's input product and bias for every token, (V, 4 H_0)."""
+    products = weights["embedding.weight"] @ weights["layers.0.weight_ih"].T
+    products += weights["layers.0.bias"]
+    return products
+
+
+def build_step(
+    config: ModelConfig, weights: Weights, arithmetic: Arithmetic, scales: ActivationScales
+) -> bytes:
+    """Graph `step`: x0 (B, 4 H_0), h{k}, c{k} (B, H_k) -> next_h{k}, next_c{k}, features.
+
+    With a skip connection around layer 0 its embedding enters too, as x (B, E). `features` is an
+    output only where skip connections make it differ from the last h.
+    """
+    graph = _Graph(arithmetic)
+    inputs: dict[str, int] = {"x0": 4 * config.hidden_sizes[0]}
+    outputs: dict[str, int] = {}
+    x = "x"
+    if config.has_skip(0):
+        inputs["x"] = config.embedding_size
+    for k, size in enumerate(config.hidden_sizes):
+        inputs |= {f"h{k}": size, f"c{k}": size}
+        outputs |= {f"next_h{k}": size, f"next_c{k}": size}
+        recurrent = graph.product(
+            f"h{k}", weights[f"layers.{k}.weight_hh"], f"recurrent{k}", scales.hidden[k]
+        )
+        entering = "x0"
+        if k:
+            product = graph.product(
+                x, weights[f"layers.{k}.weight_ih"], f"input{k}", scales.inputs[k]
+            )
+            bias = graph.constant(f"bias{k}", weights[f"layers.{k}.bias"])
+            entering = graph.add("Add", [product, bias], f"entering{k}")
+        graph.add("Add", [recurrent, entering], f"gates{k}")
+        _add_cell(graph, k)
+        x = _add_skip(graph, config, k, x)
+    if x.startswith("skip"):
+        graph.add("Identity", [x], "features")
+        outputs["features"] = config.hidden_sizes[-1]
+    return graph.serialize(inputs, outputs)
+
+
+def _add_cell(graph: _Graph, k: int) -> None:
+    """c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c'); gate order i f g o."""
+    gates = [f"{gate}{k}.in" for gate in "ifgo"]
+    graph.nodes.append(helper.make_node("Split", [f"gates{k}"], gates, axis=1, num_outputs=4))
+    for gate in "ifgo":
+        graph.add("Tanh" if gate == "g" else "Sigmoid", [f"{gate}{k}.in"], f"{gate}{k}")
+    kept = graph.add("Mul", [f"f{k}", f"c{k}"], f"kept{k}")
+    added = graph.add("Mul", [f"i{k}", f"g{k}"], f"added{k}")
+    graph.add("Add", [kept, added], f"next_c{k}")
+    graph.add("Tanh", [f"next_c{k}"], f"squashed{k}")
+    graph.add("Mul", [f"o{k}", f"squashed{k}"], f"next_h{k}")
+
+
+def _add_skip(graph: _Graph, config: ModelConfig, k: int, x: str) -> str:
+    if not config.has_skip(k):
+        return f"next_h{k}"
+    return graph.add("Add", [f"next_h{k}", x], f"skip{k}")
+
+
+def build_head(
+    config: ModelConfig, weights: Weights, arithmetic: Arithmetic, scales: ActivationScales
+) -> bytes:
+    """Graph `head`: features (B, H_last) -> logprobs (B, V) and, where fetched, logits (B, V)."""
+    graph = _Graph(arithmetic)
+    name = "embedding.weight" if config.tie_weights else "output.weight"
+    graph.product("features", weights[name], "logits", scales.inputs[-1])
+    graph.add("LogSoftmax", ["logits"], "logprobs", axis=1)
+    outputs = {"logprobs": config.vocab_size, "logits": config.vocab_size}
+    return graph.serialize({"features": config.hidden_sizes[-1]}, outputs)

@@ -1,0 +1,222 @@
+"""The CPU kernel: ONNX Runtime sessions over preallocated rows. No torch on this path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.config import ModelConfig
+from models.weights import Weights
+from service.engine.onnx_graph import (
+    ActivationScales,
+    Arithmetic,
+    activation_scale,
+    build_head,
+    build_step,
+    input_table,
+)
+from service.engine.request import Floats
+from service.engine.state import StateLayout
+
+_CALIBRATION_STEPS, _CALIBRATION_ROWS = 32, 8
+
+
+class OnnxRunner:
+    """Implements `ModelRunner`.
+
+    State rows are matrices (max_rows, H) that the step graph reads and overwrites in place: each
+    next_h and next_c is computed only after everything that reads h and c.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        *,
+        arithmetic: Arithmetic,
+        max_rows: int,
+        threads: int = 1,
+        table: Floats | None = None,
+    ) -> None:
+        """table: layer 0's input products if they exist already (shared between processes)."""
+        if config.architecture != "lstm":
+            raise ValueError(f"the engine serves LSTM checkpoints, not {config.architecture}")
+        self.config, self.arithmetic = config, arithmetic
+        self.layout, self.vocab_size = StateLayout.of(config), config.vocab_size
+        self.max_rows, self._threads = max_rows, threads
+        self._table = input_table(weights) if table is None else table
+        self._embedding = weights["embedding.weight"] if config.has_skip(0) else None
+        self._scales = (
+            _calibrate(config, weights, self._table)
+            if arithmetic == "int8"
+            else _unused_scales(config)
+        )
+        self._prepare(weights)
+        self._fixed_batch = not self._rows_are_independent()
+
+    def _prepare(self, weights: Weights) -> None:
+        """Sessions and the buffers that are bound to them."""
+        config, described = self.config, (self.config, weights, self.arithmetic, self._scales)
+        self._step = _session(build_step(*described), self._threads)
+        self._head = _session(build_head(*described), self._threads)
+        self._buffers = self._allocate()
+        self._bindings: dict[tuple[str, int], Any] = {}
+        self._parts = self.layout.slices()
+        apart = self.layout.features_apart
+        self._features = self._buffers["features" if apart else f"h{config.num_layers - 1}"]
+
+    def _allocate(self) -> dict[str, Floats]:
+        sizes = {"x0": 4 * self.config.hidden_sizes[0], "head": self.layout.features_size}
+        sizes |= {"logprobs": self.vocab_size}
+        for k, size in enumerate(self.config.hidden_sizes):
+            sizes |= {f"h{k}": size, f"c{k}": size}
+        if self.config.has_skip(0):
+            sizes["x"] = self.config.embedding_size
+        if self.layout.features_apart:
+            sizes["features"] = self.layout.features_size
+        return {name: np.zeros((self.max_rows, size), np.float32) for name, size in sizes.items()}
+
+    def write_state(self, row: int, state: Floats | None) -> None:
+        for name, part in self._parts.items():
+            self._buffers_of(name)[row] = 0 if state is None else state[part]
+
+    def read_state(self, row: int) -> Floats:
+        state = np.empty(self.layout.size, np.float32)
+        for name, part in self._parts.items():
+            state[part] = self._buffers_of(name)[row]
+        return state
+
+    def _buffers_of(self, part: str) -> Floats:
+        return self._features if part == "features" else self._buffers[part]
+
+    def copy_row(self, source: int, target: int) -> None:
+        for name in self._parts:
+            rows = self._buffers_of(name)
+            rows[target] = rows[source]
+
+    def step(self, ids: NDArray[np.int64]) -> None:
+        count = len(ids)
+        np.take(self._table, ids, axis=0, out=self._buffers["x0"][:count], mode="clip")
+        if self._embedding is not None:
+            np.take(self._embedding, ids, axis=0, out=self._buffers["x"][:count], mode="clip")
+        self._run("step", self._padded(count))
+
+    def logprobs(self, rows: NDArray[np.int64]) -> Floats:
+        self._gather(rows)
+        self._run("head", self._padded(len(rows)))
+        return self._buffers["logprobs"][: len(rows)]
+
+    def logits(self, features: Floats) -> Floats:
+        rows = np.zeros((self._padded(len(features)), features.shape[1]), np.float32)
+        rows[: len(features)] = features
+        result: Floats = self._head.run(["logits"], {"features": rows})[0]
+        return result[: len(features)]
+
+    def logprobs_of_state(self, state: Floats) -> Floats:
+        self._buffers["head"][0] = state[self._parts["features"]]
+        self._run("head", self._padded(1))
+        result: Floats = self._buffers["logprobs"][0].copy()
+        return result
+
+    def _gather(self, rows: NDArray[np.int64]) -> None:
+        np.take(self._features, rows, axis=0, out=self._buffers["head"][: len(rows)], mode="clip")
+
+    def _padded(self, count: int) -> int:
+        return self.max_rows if self._fixed_batch else count
+
+    def _run(self, name: str, count: int) -> None:
+        binding = self._bindings.get((name, count))
+        if binding is None:
+            binding = self._bindings[name, count] = self._bind(name, count)
+        session = self._step if name == "step" else self._head
+        session.run_with_iobinding(binding)
+
+    def _bind(self, name: str, count: int) -> Any:
+        """Inputs and outputs of a session tied to the first `count` rows of the buffers."""
+        session = self._step if name == "step" else self._head
+        binding = session.io_binding()
+        for value in session.get_inputs():
+            buffer = "head" if name == "head" else value.name
+            rows = self._buffers[buffer][:count]
+            binding.bind_input(value.name, "cpu", 0, np.float32, rows.shape, rows.ctypes.data)
+        for value in session.get_outputs():
+            if value.name == "logits":
+                continue  # not fetched, not kept
+            rows = self._buffers[value.name.removeprefix("next_")][:count]
+            binding.bind_output(value.name, "cpu", 0, np.float32, rows.shape, rows.ctypes.data)
+        return binding
+
+    def _rows_are_independent(self) -> bool:
+        """Whether a row's bits are the same in batches of every kind; a few milliseconds."""
+        self._fixed_batch = False
+        draw = np.random.default_rng(1)
+        ids = draw.integers(self.vocab_size, size=self.max_rows)
+        start = draw.uniform(-1, 1, (self.max_rows, self.layout.size)).astype(np.float32)
+        reference = self._trial(ids, start)
+        sizes = {1, 2, 3, 5, 8, self.max_rows // 2, self.max_rows - 1} - {0}
+        picks = [np.arange(min(size, self.max_rows))[::-1].copy() for size in sorted(sizes)]
+        return all(
+            np.array_equal(self._trial(ids[rows], start[rows]), reference[rows]) for rows in picks
+        )
+
+    def _trial(self, ids: NDArray[np.int64], states: Floats) -> Floats:
+        """States and log-probabilities after one step from `states`, one row each."""
+        for row, state in enumerate(states):
+            self.write_state(row, state)
+        self.step(ids)
+        rows = np.arange(len(ids))
+        after = np.stack([self.read_state(row) for row in range(len(ids))])
+        return np.concatenate([after, self.logprobs(rows)], axis=1)
+
+
+def _session(graph: bytes, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    # A spinning thread would take the core that the HTTP process needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _unused_scales(config: ModelConfig) -> ActivationScales:
+    return ActivationScales((1.0,) * config.num_layers, (1.0,) * (config.num_layers + 1))
+
+
+def _calibrate(config: ModelConfig, weights: Weights, table: Floats) -> ActivationScales:
+    """int8 steps from the largest magnitudes on a fixed walk through the vocabulary."""
+    draw = np.random.default_rng(0)
+    h = [np.zeros((_CALIBRATION_ROWS, size), np.float32) for size in config.hidden_sizes]
+    c = [np.zeros_like(part) for part in h]
+    largest_h, largest_x = np.zeros(config.num_layers), np.zeros(config.num_layers)
+    for _ in range(_CALIBRATION_STEPS):
+        ids = draw.integers(config.vocab_size, size=_CALIBRATION_ROWS)
+        x = weights["embedding.weight"][ids]
+        for k in range(config.num_layers):
+            gates = h[k] @ weights[f"layers.{k}.weight_hh"].T
+            if k == 0:
+                gates += table[ids]
+            else:
+                gates += x @ weights[f"layers.{k}.weight_ih"].T + weights[f"layers.{k}.bias"]
+            i, f, g, o = np.split(gates, 4, axis=1)
+            c[k] = _sigmoid(f) * c[k] + _sigmoid(i) * np.tanh(g)
+            h[k] = _sigmoid(o) * np.tanh(c[k])
+            x = h[k] + x if config.has_skip(k) else h[k]
+            largest_h[k] = max(largest_h[k], float(np.abs(h[k]).max()))
+            largest_x[k] = max(largest_x[k], float(np.abs(x).max()))
+    hidden = tuple(activation_scale(min(float(size), 0.8)) for size in largest_h)  # |h| < 1
+    # Sums through skip connections are unbounded: they get twice the room.
+    inputs = (
+        activation_scale(2 * float(largest_x[k])) if config.residual else hidden[k]
+        for k in range(config.num_layers)
+    )
+    return ActivationScales(hidden, (1.0, *inputs))
+
+
+def _sigmoid(x: Floats) -> Floats:
+    result: Floats = 0.5 * (1 + np.tanh(0.5 * x))
+    return result

@@ -1,0 +1,58 @@
+"""Several engines of one model behind the interface of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from service.engine.front import EngineFront
+from service.engine.interface import EngineInfo, EngineUnavailableError
+from service.engine.request import Request, RequestOutput
+
+
+class ReplicatedEngine:
+    """Each request goes to the ready engine with the fewest in flight. Implements `AsyncEngine`."""
+
+    def __init__(self, engines: Sequence[EngineFront]) -> None:
+        self._engines = list(engines)
+        self._serving: dict[str, EngineFront] = {}
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engines[0].info
+
+    @property
+    def is_ready(self) -> bool:
+        return any(engine.is_ready for engine in self._engines)
+
+    async def start(self) -> None:
+        await asyncio.gather(*(engine.start() for engine in self._engines))
+
+    async def stop(self, grace_s: float) -> None:
+        await asyncio.gather(*(engine.stop(grace_s) for engine in self._engines))
+
+    async def submit(self, request: Request) -> AsyncIterator[RequestOutput]:
+        ready = [engine for engine in self._engines if engine.is_ready]
+        if not ready:
+            raise EngineUnavailableError("no engine is ready: they are starting or stopping")
+        engine = min(ready, key=lambda engine: engine.num_requests)
+        self._serving[request.request_id] = engine
+        outputs = engine.submit(request)
+        try:
+            async for output in outputs:
+                yield output
+        finally:
+            await outputs.aclose()
+            self._serving.pop(request.request_id, None)
+
+    def stop_sample(self, request_id: str, prompt: int, sample: int) -> None:
+        if (engine := self._serving.get(request_id)) is not None:
+            engine.stop_sample(request_id, prompt, sample)
+
+    def stats(self) -> Mapping[str, float]:
+        """Sums over the engines."""
+        total: Counter[str] = Counter()
+        for engine in self._engines:
+            total.update(engine.stats())  # type: ignore[arg-type]
+        return dict(total)

@@ -1,0 +1,58 @@
+"""What the engine needs from a kernel: rows of state that step, and a head that reads them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.request import Floats
+from service.engine.state import StateLayout
+
+
+class ModelRunner(Protocol):
+    """`max_rows` states side by side. A row's numbers never depend on other rows."""
+
+    @property
+    def layout(self) -> StateLayout: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def max_rows(self) -> int: ...
+    @property
+    def arithmetic(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+
+    def write_state(self, row: int, state: Floats | None) -> None:
+        """Put a state vector into a row; None is the state of nothing (zeros)."""
+        ...
+
+    def read_state(self, row: int) -> Floats:
+        """A copy of a row's state vector, (layout.size,)."""
+        ...
+
+    def copy_row(self, source: int, target: int) -> None: ...
+
+    def step(self, ids: NDArray[np.int64]) -> None:
+        """Advance rows 0..len(ids)-1 by one token each."""
+        ...
+
+    def logprobs(self, rows: NDArray[np.int64]) -> Floats:
+        """ln P of the next token for the given rows, (len(rows), V).
+
+        A view of a buffer that the next call overwrites; the caller may scribble on it.
+        """
+        ...
+
+    def logits(self, features: Floats) -> Floats:
+        """Distributions before normalisation, for penalties that look at signs.
+
+        features: (R, layout.features_size), as they lie in state vectors; returns (R, V).
+        """
+        ...
+
+    def logprobs_of_state(self, state: Floats) -> Floats:
+        """ln P of what follows a state that is in no row, (V,), a copy."""
+        ...

@@ -1,0 +1,163 @@
+"""Who runs next: rows of the batch go to units of work, fairly and by priority.
+
+A unit is a run of tokens that one row works through: a node of a prefix tree, or a continuation.
+Units of one request wait on the request's stack (so that a tree is walked depth first and few
+states are kept); requests take turns. Plain Python; knows neither kernel nor numbers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from service.engine.request import Priority
+
+
+class Schedulable(Protocol):
+    """What the scheduler sees of a unit: its request's id, and the step that gave it its row."""
+
+    @property
+    def request_id(self) -> str: ...
+
+    since: int
+
+
+U = TypeVar("U", bound=Schedulable)
+
+
+@dataclass
+class _Queue(Generic[U]):
+    """One request's units: those that wait (last in, first out) and how many run."""
+
+    priority: Priority
+    waiting: list[U] = field(default_factory=list)
+    num_running: int = 0
+
+
+class Scheduler(Generic[U]):
+    """Fills `max_num_seqs` rows. The caller counts `steps` up, one a step of the engine.
+
+    Interactive units go first. While any of them runs or waits, bulk units hold at most
+    `bulk_rows` rows, for a step costs the more the more rows it has, and streams wait for it.
+    Among equals requests take turns, and a unit that has held a row for `quantum` steps gives it
+    up if others wait.
+    """
+
+    def __init__(self, max_num_seqs: int, *, bulk_rows: int | None = None, quantum: int = 256):
+        self.max_num_seqs, self.quantum = max_num_seqs, quantum
+        self.bulk_rows = max(1, max_num_seqs // 4) if bulk_rows is None else bulk_rows
+        self.running: list[U] = []
+        self.steps = 0
+        self._queues: OrderedDict[str, _Queue[U]] = OrderedDict()
+        self._waiting = dict.fromkeys(Priority, 0)
+
+    def add_request(self, request_id: str, priority: Priority) -> None:
+        """Open a request's queue; its units may then be pushed."""
+        self._queues[request_id] = _Queue(priority)
+
+    def push(self, units: Iterable[U]) -> None:
+        """Let units of a known request wait; the first given runs first."""
+        for unit in reversed(list(units)):
+            queue = self._queues[unit.request_id]
+            queue.waiting.append(unit)
+            self._waiting[queue.priority] += 1
+
+    def remove_request(self, request_id: str) -> list[U]:
+        """Close a request and forget what waits; returns its running units, to be taken out."""
+        if (queue := self._queues.pop(request_id, None)) is None:
+            return []
+        self._waiting[queue.priority] -= len(queue.waiting)
+        return [unit for unit in self.running if unit.request_id == request_id]
+
+    def withdraw(self, unit: U) -> None:
+        """Forget one waiting unit."""
+        queue = self._queues[unit.request_id]
+        queue.waiting.remove(unit)
+        self._waiting[queue.priority] -= 1
+
+    def release(self, unit: U) -> tuple[int, int] | None:
+        """Take a unit out of the running; the last row moves into its place.
+
+        Returns (source, target) of the row that has to be copied, None if it was the last.
+        """
+        row = self.running.index(unit)
+        last = self.running.pop()
+        if (queue := self._queues.get(unit.request_id)) is not None:
+            queue.num_running -= 1
+        if last is unit:
+            return None
+        self.running[row] = last
+        return len(self.running), row
+
+    def to_preempt(self) -> list[U]:
+        """Running units that must give up their rows now; the caller saves and pushes them."""
+        waiting = self._waiting
+        if not any(waiting.values()):
+            return []
+        bulk = [u for u in self.running if self._priority(u) is Priority.BULK]
+        victims: list[U] = []
+        if len(bulk) < len(self.running) or waiting[Priority.INTERACTIVE]:
+            # Newest first: the longest served is nearest to its end.
+            excess = max(0, len(bulk) - self.bulk_rows)
+            victims = sorted(bulk, key=lambda u: -u.since)[:excess]
+        free = self.max_num_seqs - len(self.running) + len(victims)
+        spent = [u for u in self.running if self.steps - u.since >= self.quantum]
+        for unit in sorted(spent, key=lambda u: u.since):
+            wanted = waiting[Priority.INTERACTIVE]
+            if self._priority(unit) is Priority.BULK:
+                wanted += waiting[Priority.BULK]
+            if unit not in victims and free < wanted:
+                victims.append(unit)
+                free += 1
+        return victims
+
+    def admit(self) -> list[U]:
+        """Move waiting units into free rows; returns them, their rows being the last ones."""
+        admitted: list[U] = []
+        if not any(self._waiting.values()):
+            return admitted
+        for priority in Priority:
+            limit = self.max_num_seqs
+            if priority is Priority.BULK and self._has_interactive():
+                bulk = sum(self._priority(u) is Priority.BULK for u in self.running)
+                limit = min(limit, len(self.running) - bulk + self.bulk_rows)
+            admitted += self._admit(priority, limit)
+        return admitted
+
+    def _admit(self, priority: Priority, limit: int) -> list[U]:
+        admitted: list[U] = []
+        ready = [(i, q) for i, q in self._queues.items() if q.priority is priority and q.waiting]
+        while ready and len(self.running) < limit:
+            # Fewest rows first; among equals the one whose turn is longest ago.
+            request_id, queue = min(ready, key=lambda item: item[1].num_running)
+            unit = queue.waiting.pop()
+            self._waiting[priority] -= 1
+            unit.since = self.steps
+            queue.num_running += 1
+            self.running.append(unit)
+            admitted.append(unit)
+            self._queues.move_to_end(request_id)
+            if not queue.waiting:
+                ready.remove((request_id, queue))
+        return admitted
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.running) or any(self._waiting.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Units without a row."""
+        return sum(self._waiting.values())
+
+    def _has_interactive(self) -> bool:
+        return any(
+            q.priority is Priority.INTERACTIVE and (q.waiting or q.num_running)
+            for q in self._queues.values()
+        )
+
+    def _priority(self, unit: U) -> Priority:
+        queue = self._queues.get(unit.request_id)
+        return queue.priority if queue else Priority.BULK

@@ -1,0 +1,83 @@
+"""The loop around an engine: take commands, step, send outputs. Runs in a thread or a process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Protocol
+
+from service.engine.engine import Engine
+from service.engine.request import Request, RequestOutput
+
+logger = logging.getLogger(__name__)
+
+
+class Add(tuple[Request]):
+    """Command: queue a request."""
+
+
+class Abort(tuple[str]):
+    """Command: forget the request of that id."""
+
+
+class StopSample(tuple[str, int, int]):
+    """Command: end one continuation (request id, prompt, sample)."""
+
+
+class Quit(tuple[()]):
+    """Command: leave the loop."""
+
+
+Command = Add | Abort | StopSample | Quit
+
+
+class Channel(Protocol):
+    """Where commands come from and outputs go to."""
+
+    def receive(self, *, wait: bool) -> Command | None:
+        """Next command; None where there is none now (without `wait`)."""
+        ...
+
+    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None: ...
+
+
+def work(engine: Engine, channel: Channel) -> None:
+    """Serve until told to quit. A request that cannot be computed is answered with its error."""
+    while True:
+        outputs: list[RequestOutput] = []
+        command = channel.receive(wait=not engine.has_work)
+        while command is not None:
+            if isinstance(command, Quit):
+                return
+            _apply(engine, command, outputs)
+            command = channel.receive(wait=False)
+        outputs += engine.step()
+        if outputs:
+            channel.send(outputs, stats_of(engine))
+
+
+def _apply(engine: Engine, command: Command, outputs: list[RequestOutput]) -> None:
+    if isinstance(command, Add):
+        (request,) = command
+        try:
+            engine.add_request(request)
+        except ValueError as error:
+            failed = RequestOutput(request_id=request.request_id, finished=True, error=str(error))
+            outputs.append(failed)
+    elif isinstance(command, Abort):
+        engine.abort(command[0])
+    elif isinstance(command, StopSample):
+        engine.stop_sample(*command)
+
+
+def stats_of(engine: Engine) -> dict[str, float]:
+    """Counters (…_total) and gauges of an engine by name."""
+    stats: dict[str, float] = {f"{k}_total": v for k, v in asdict(engine.counters).items()}
+    stats["running"] = len(engine.scheduler.running)
+    stats["waiting"] = engine.scheduler.num_waiting
+    stats["cache_bytes"] = engine.cache.num_bytes
+    stats["cache_entries"] = len(engine.cache)
+    stats["cache_hits_total"] = engine.cache.hits
+    stats["cache_lookups_total"] = engine.cache.lookups
+    return stats
