@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from service.engine.interface import EngineInfo, EngineUnavailableError, QueueFullError
 from service.engine.request import Request, RequestOutput
@@ -60,7 +60,7 @@ class EngineFront(ABC):
         self._give_up("the server is shutting down")
         await self._end()
 
-    async def submit(self, request: Request) -> AsyncIterator[RequestOutput]:
+    async def submit(self, request: Request) -> AsyncGenerator[RequestOutput, None]:
         if not self.is_ready:
             raise EngineUnavailableError("the engine is not ready: it is starting or stopping")
         if len(self._queues) >= self._limit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from service.engine.front import EngineFront
 from service.engine.interface import EngineInfo, EngineUnavailableError
@@ -32,7 +32,7 @@ class ReplicatedEngine:
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(engine.stop(grace_s) for engine in self._engines))
 
-    async def submit(self, request: Request) -> AsyncIterator[RequestOutput]:
+    async def submit(self, request: Request) -> AsyncGenerator[RequestOutput, None]:
         ready = [engine for engine in self._engines if engine.is_ready]
         if not ready:
             raise EngineUnavailableError("no engine is ready: they are starting or stopping")

@@ -116,7 +116,7 @@ def _captured(compute: Callable[[], None], device: str) -> Callable[[], None]:
     """`compute` as a CUDA graph, replayed with one launch; on a CPU, itself."""
     if not device.startswith("cuda"):
         return compute
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # warm up outside of the capture, as CUDA asks
         for _ in range(3):
