@@ -10,6 +10,7 @@ import numpy as np
 from service.engine.beam import BeamSearch, Candidate
 from service.engine.checks import check_request
 from service.engine.filters import top_candidates
+from service.engine.prefix_memory import PrefixMemory
 from service.engine.prefix_tree import Node
 from service.engine.request import (
     FinishReason,
@@ -25,8 +26,6 @@ from service.engine.sampler import SampleState, modified, sample, top_logprobs
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache, start_key
 from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit
-
-_MIN_CACHED = 2  # a shorter prefix is computed as fast as it is found
 
 
 @dataclass
@@ -58,6 +57,7 @@ class Engine:
 
     def __init__(self, runner: ModelRunner, scheduler: Scheduler[Unit], cache: StateCache) -> None:
         self.runner, self.scheduler, self.cache = runner, scheduler, cache
+        self._memory = PrefixMemory(cache, runner.logprobs_of_state)
         self.counters = Counters()
         self._features = runner.layout.slices()["features"]
         self._progress: dict[str, Progress] = {}
@@ -86,7 +86,7 @@ class Engine:
             return
         if unit in self.scheduler.running:
             state = self.runner.read_state(self.scheduler.running.index(unit))
-            self._remember_sample(unit, state, len(unit.state.generated) - 1)
+            self._memory.keep_sample(unit, state, len(unit.state.generated) - 1)
             self._release(unit)
         else:
             self.scheduler.withdraw(unit)
@@ -152,7 +152,7 @@ class Engine:
                 draws.append((heads[row], unit))
                 if unit.progress.request.keep_states:
                     state = self.runner.read_state(row)
-                    self._remember_sample(unit, state, len(unit.state.generated))
+                    self._memory.keep_sample(unit, state, len(unit.state.generated))
             else:
                 spent.append(unit)
                 self._report_beam(unit, logprobs[heads[row]], self.runner.read_state(row))
@@ -163,7 +163,7 @@ class Engine:
         for unit in finished:
             if (row_of := rows.get(id(unit))) is not None:
                 state = self.runner.read_state(row_of)
-                self._remember_sample(unit, state, len(unit.state.generated) - 1)
+                self._memory.keep_sample(unit, state, len(unit.state.generated) - 1)
                 spent.append(unit)
         for unit in spent:
             self._release(unit)
@@ -213,8 +213,7 @@ class Engine:
         head = None if end.head is None else logprobs[end.head]
         for index in node.taken_by:
             progress.states[index] = end.state
-        if node.end >= _MIN_CACHED and _is_trunk(node):
-            self._remember_node(end)
+        self._memory.keep_node(progress, node, end.state)
         self._open_children(progress, node, end.state, head)
         samples: list[SampleUnit] = []
         for index in node.prompts:
@@ -388,50 +387,12 @@ class Engine:
         else:
             units = self._open_children(progress, root, start, head)
             if len(units) == 1:
-                self._skip_cached(units[0])
-
-    def _skip_cached(self, unit: NodeUnit) -> None:
-        """Let a request's first node begin after its longest cached prefix."""
-        progress, node, scored_from = unit.progress, unit.node, unit.node.score_from
-        # The last token is always computed, for the distribution after it; alternatives are not
-        # kept, so where they are asked for nothing scored may be skipped.
-        most = len(node.tokens) - 1
-        if progress.request.prompt_logprobs:
-            most = min(most, scored_from)
-        if most < _MIN_CACHED:
-            return
-        found = self.cache.longest(progress.start_key, node.tokens, most, scored_from)
-        if found is None:
-            return
-        size, entry = found
-        unit.start, unit.position = entry.state, size
-        unit.scores.logprobs[:] = entry.logprobs[:size].tolist()
-        unit.scores.tops[:] = [()] * (size if progress.request.prompt_logprobs else 0)
-        if scored_from <= size:
-            unit.add_scored(self.runner.logprobs_of_state(entry.state))
-        else:
-            unit.add_unscored()
-        progress.cached_tokens = size
-        self.counters.cached_tokens += size
+                self.counters.cached_tokens += self._memory.skip(units[0])
 
     def _fail(self, progress: Progress, message: str) -> None:
         """End a request with an error; its rows are given back when outputs are taken."""
         progress.error = message
         self._touched[progress.request.request_id] = progress
-
-    def _remember_node(self, end: _End) -> None:
-        progress = end.progress
-        tokens = progress.path_tokens(end.node)
-        logprobs = np.array(progress.path_logprobs(end.node), np.float32)
-        self.cache.put(progress.start_key, tokens, end.state, logprobs)
-
-    def _remember_sample(self, unit: SampleUnit, state: Floats, fed: int) -> None:
-        """Keep the state that a continuation has after `fed` of its tokens."""
-        progress = unit.progress
-        tokens = [*progress.request.prompts[unit.prompt], *unit.state.generated[:fed]]
-        scores = progress.path_logprobs(progress.tree.leaves[unit.prompt])
-        logprobs = np.array([*scores, *unit.logprobs[:fed]], np.float32)
-        self.cache.put(progress.start_key, tokens, state, logprobs)
 
     def _take_outputs(self) -> list[RequestOutput]:
         outputs = []
@@ -446,16 +407,6 @@ class Engine:
         if not self.scheduler.has_work:
             self.cache.check_integrity()
         return outputs
-
-
-def _is_trunk(node: Node) -> bool:
-    """Whether no sequences part before the node's end: what a later request may share."""
-    parent = node.parent
-    while parent is not None:
-        if len(parent.children) + len(parent.prompts) > 1:
-            return False
-        parent = parent.parent
-    return True
 
 
 def _next_token(request: Request, head: Floats | None) -> NextTokenOutput | None:

@@ -54,5 +54,5 @@ class ReplicatedEngine:
         """Sums over the engines."""
         total: Counter[str] = Counter()
         for engine in self._engines:
-            total.update(engine.stats())  # type: ignore[arg-type]
+            total.update(engine.stats())
         return dict(total)
