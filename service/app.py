@@ -8,11 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
-from fastapi import Depends, FastAPI
-from fastapi.openapi.utils import get_openapi
-from fastapi.security import HTTPBearer
+from fastapi import FastAPI
 
 from service.api import (
     docs,
@@ -28,6 +25,7 @@ from service.api import models as model_list
 from service.api.context import AppContext
 from service.api.errors import install_error_handlers
 from service.api.middleware import MIDDLEWARE
+from service.api.openapi import describe_api
 from service.engine.interface import AsyncEngine
 from service.engines import engine_factory
 from service.lifecycle import Lifecycle
@@ -72,8 +70,6 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
-        # Declares the key; the middleware checks it, before a body is read.
-        dependencies=[Depends(HTTPBearer(auto_error=False, description="an API key"))],
     )
     app.state.context = context
     for router in _ROUTERS:
@@ -81,7 +77,9 @@ def create_app(
     install_error_handlers(app)
     for middleware in reversed(MIDDLEWARE):
         app.add_middleware(middleware, context=lambda: context)
-    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
+    app.openapi = partial(  # type: ignore[method-assign]
+        describe_api, app, needs_key=bool(settings.api_keys)
+    )
     return app
 
 
@@ -123,29 +121,6 @@ async def _load(context: AppContext) -> None:
         context.lifecycle.set_started(error)
     else:
         context.lifecycle.set_started()
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The document, in the contract's form of errors.
-
-    FastAPI's own, which this service never gives, is taken out, and the examples get back the
-    nulls that are lost on the way.
-    """
-    if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        for path in schema["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)
-                for answer in operation["responses"].values():
-                    example = answer.get("content", {}).get("application/json", {}).get("example")
-                    if example and "error" in example:
-                        example["error"].setdefault("param", None)
-        for name in ("HTTPValidationError", "ValidationError"):
-            schema["components"]["schemas"].pop(name, None)
-        app.openapi_schema = schema
-    return app.openapi_schema
 
 
 def _version() -> str:

@@ -24,7 +24,7 @@ from service.api.errors import ApiError, as_api_error, unavailable
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-_OPEN_WITHOUT_KEY = "/health/live"
+OPEN_WITHOUT_KEY = "/health/live"
 _ALIVE_WHILE_DRAINING = ("/health/live", "/health/ready", "/metrics")
 _EXIT_STACK = "lstm_serve.exit_stack"
 
@@ -98,7 +98,7 @@ class KeyMiddleware:
         await refusal.response()(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
-        if scope["path"] == _OPEN_WITHOUT_KEY:
+        if scope["path"] == OPEN_WITHOUT_KEY:
             return True
         scheme, _, key = _authorization(scope).partition(b" ")
         # Digests are of one length, and every key is compared: time tells nothing about any.

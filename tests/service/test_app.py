@@ -96,4 +96,10 @@ async def test_a_key_is_declared(serve: Serve) -> None:
     async with serve(api_keys="k") as client:
         headers = {"authorization": "Bearer k"}
         document = (await client.get("/openapi.json", headers=headers)).json()
-    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    assert document["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"
+    assert document["security"] == [{"api_key": []}]
+    assert document["paths"]["/health/live"]["get"]["security"] == []
+
+
+async def test_no_key_is_declared_where_none_is_set(client: httpx.AsyncClient) -> None:
+    assert "security" not in (await client.get("/openapi.json")).json()
