@@ -40,7 +40,7 @@ class RequestModel(BaseModel):
     @model_validator(mode="after")
     def _log_unknown(self) -> Self:
         if self.model_extra:
-            names = ", ".join(sorted(self.model_extra))
+            names = repr(sorted(self.model_extra))  # with no line breaks of the client's
             logger.info("%s: ignored unknown fields: %.200s", type(self).__name__, names)
         return self
 
