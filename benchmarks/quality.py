@@ -1,0 +1,150 @@
+"""How good a checkpoint is: every test set, carried and restarted, fp32 and int8, beside xz.
+
+    python -m benchmarks.quality --model models/pretrained/en-small --data DIR [--write]
+
+`DIR` holds the corpora, a folder each (docs/training.md lists them). Figures are those of
+`python -m training evaluate`. int8 is measured with the engine itself, on the same lines as its
+fp32. With --write they go into the checkpoint's metrics.json, from where the service and the model
+card take them. Ends in one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.checkpoint import METRICS, Checkpoint, load_checkpoint
+from service.engine.engine import Engine
+from service.engine.loading import INT8_LOSS_METRIC, load_engine
+from service.engine.options import EngineOptions
+from service.engine.request import Floats, Priority, Request
+from training.corpus import Source, read_lines, read_source
+from training.evaluate import LineEnd, evaluate_file, model_of
+
+ENGLISH: dict[str, tuple[str, LineEnd]] = {
+    "wikitext-2": ("wikitext-2/test.txt.xz", "newline"),
+    "english-novels": ("english-novels/test.txt.xz", "newline"),
+    "common-voice-en": ("common-voice-sentences/en.test.txt.xz", "eos"),
+    "librispeech-style": ("librispeech-libritts-sentences/valid.txt.xz", "eos"),
+    "sgd": ("sgd-dialogues/test.jsonl.xz", "newline"),
+    "topical-chat": ("topical-chat-dialogues/test.jsonl.xz", "newline"),
+    "chitchat": ("chitchat-dialogues/test.jsonl.xz", "newline"),
+    "taskmaster4": ("taskmaster4-dialogues/test.jsonl.xz", "newline"),
+}
+RUSSIAN: dict[str, tuple[str, LineEnd]] = {
+    "russian-novels": ("russian-novels/test.txt.xz", "newline"),
+    "common-voice-ru": ("common-voice-sentences/ru.test.txt.xz", "eos"),
+}
+_LANGUAGES = {"en": ENGLISH, "ru": RUSSIAN}
+_INT8_LINES = 400  # of each test set
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines that are counted: of a dialogue, its turns."""
+    if ".jsonl" in path.suffixes:
+        documents = read_source(Source(path=path))
+        return [turn.content for document in documents for turn in document.turns]
+    return list(read_lines(path))
+
+
+def xz_bits_per_byte(lines: Sequence[str]) -> float:
+    """`xz -9e` on the counted bytes."""
+    data = "".join(line + "\n" for line in lines).encode()
+    return 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
+
+
+def measure_sets(
+    checkpoint: Checkpoint, data: Path, sets: dict[str, tuple[str, LineEnd]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Per test set: with state carried through it, and restarted at every line."""
+    model = model_of(checkpoint)
+    for name, (file, line_end) in sets.items():
+        path, started = data / file, time.monotonic()
+        carried = evaluate_file(model, checkpoint.tokenizer, path)
+        restarted = evaluate_file(
+            model, checkpoint.tokenizer, path, restart_lines=True, line_end=line_end
+        )
+        figures = {
+            "bits_per_byte": round(carried.bits_per_byte, 4),
+            "word_perplexity": round(carried.word_perplexity, 2),
+            "token_perplexity": round(carried.token_perplexity, 2),
+            "restarted_bits_per_byte": round(restarted.bits_per_byte, 4),
+            "restarted_word_perplexity": round(restarted.word_perplexity, 2),
+            "xz_bits_per_byte": round(xz_bits_per_byte(text_lines(path)), 4),
+        }
+        print(f"{name}: {figures} ({time.monotonic() - started:.0f} s)", file=sys.stderr)
+        yield name, figures
+
+
+def engine_logprobs(engine: Engine, prompts: Sequence[Sequence[int]]) -> Floats:
+    """ln P of every token of `prompts` but the first of each, one after the other."""
+    request = Request(
+        request_id="quality",
+        prompts=tuple(tuple(prompt) for prompt in prompts),
+        prompt_logprobs=0,
+        priority=Priority.BULK,
+    )
+    engine.add_request(request)
+    scored: dict[int, Floats] = {}
+    while engine.has_work:
+        for output in engine.step():
+            for prompt in output.prompts:
+                assert prompt.logprobs is not None
+                scored[prompt.index] = prompt.logprobs[1:]
+    return np.concatenate([scored[index] for index in range(len(prompts))])
+
+
+def compare_int8(
+    folder: Path, checkpoint: Checkpoint, data: Path, sets: dict[str, tuple[str, LineEnd]]
+) -> dict[str, float]:
+    """int8 against fp32, both by the engine: relative loss, and differences a token in nats."""
+    tokenizer, prompts = checkpoint.tokenizer, list[list[int]]()
+    for file, _ in sets.values():
+        lines = [line for line in text_lines(data / file) if line]
+        step = max(1, len(lines) // _INT8_LINES)
+        prompts += [[tokenizer.bos_id, *tokenizer.encode(line)] for line in lines[::step]]
+    values = {}
+    for precision in ("fp32", "int8"):
+        options = EngineOptions(precision=precision, device="cpu", cache_bytes=0)
+        values[precision] = engine_logprobs(load_engine(folder, options)[0], prompts)
+    difference = values["int8"] - values["fp32"]
+    return {
+        INT8_LOSS_METRIC: float(values["int8"].sum() / values["fp32"].sum() - 1),
+        "int8_mean_difference_nats": float(np.abs(difference).mean()),
+        "int8_largest_difference_nats": float(np.abs(difference).max()),
+        "int8_compared_tokens": len(difference),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
+    parser.add_argument("--language", default="en", choices=list(_LANGUAGES))
+    parser.add_argument("--only", nargs="*", help="names of test sets")
+    parser.add_argument("--write", action="store_true", help="into the checkpoint's metrics.json")
+    options = parser.parse_args()
+    checkpoint = load_checkpoint(options.model)
+    sets = _LANGUAGES[options.language]
+    if options.only is not None:
+        sets = {name: sets[name] for name in options.only}
+    result: dict[str, Any] = compare_int8(options.model, checkpoint, options.data, sets)
+    assert math.isfinite(result[INT8_LOSS_METRIC])
+    result["test_sets"] = dict(measure_sets(checkpoint, options.data, sets))
+    if options.write:
+        path = options.model / METRICS
+        path.write_text(json.dumps({**checkpoint.metrics, **result}, indent=2) + "\n", "utf-8")
+    print(json.dumps({"benchmark": "quality", "model": checkpoint.digest, **result}))
+
+
+if __name__ == "__main__":
+    main()
