@@ -33,6 +33,8 @@ COPY training ./training
 # A named volume takes this folder's owner over, so that a run may write into it.
 RUN install --directory --owner=lstm --group=lstm /runs
 USER 10001:10001
+# matplotlib wants a folder for its font cache, and the root file system may be read-only.
+ENV MPLCONFIGDIR=/tmp/matplotlib
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]
 

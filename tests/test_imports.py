@@ -15,7 +15,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize(
     "module",
-    ["models.config", "models.tokenizer", "models.checkpoint", "service.__main__", "service.app"],
+    [
+        "models.config",
+        "models.tokenizer",
+        "models.checkpoint",
+        "service.__main__",
+        "service.server",
+        "service.engines",
+        "service.engine.loading",
+        "service.engine.process_worker",
+    ],
 )
 def test_a_module_that_serving_imports_leaves_torch_alone(module: str) -> None:
     """A process of its own: this one may have torch loaded by other tests."""
