@@ -98,19 +98,24 @@ class Scheduler(Generic[U]):
             return []
         bulk = [u for u in self.running if self._priority(u) is Priority.BULK]
         victims: list[U] = []
+        limit = self.max_num_seqs
         if len(bulk) < len(self.running) or waiting[Priority.INTERACTIVE]:
+            limit = self.bulk_rows
             # Newest first: the longest served is nearest to its end.
-            excess = max(0, len(bulk) - self.bulk_rows)
+            excess = max(0, len(bulk) - limit)
             victims = sorted(bulk, key=lambda u: -u.since)[:excess]
         free = self.max_num_seqs - len(self.running) + len(victims)
+        bulk_limit = limit - len(bulk) + len(victims)  # rows that bulk work may still take
         spent = [u for u in self.running if self.steps - u.since >= self.quantum]
         for unit in sorted(spent, key=lambda u: u.since):
-            wanted = waiting[Priority.INTERACTIVE]
-            if self._priority(unit) is Priority.BULK:
-                wanted += waiting[Priority.BULK]
-            if unit not in victims and free < wanted:
+            is_bulk = self._priority(unit) is Priority.BULK
+            left = min(bulk_limit, free - waiting[Priority.INTERACTIVE])
+            is_wanted = free < waiting[Priority.INTERACTIVE]
+            is_wanted |= is_bulk and left < waiting[Priority.BULK]
+            if unit not in victims and is_wanted:
                 victims.append(unit)
                 free += 1
+                bulk_limit += is_bulk
         return victims
 
     def admit(self) -> list[U]:

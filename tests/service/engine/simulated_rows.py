@@ -1,0 +1,81 @@
+"""What an engine does with a scheduler, without any numbers: units count their tokens down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from service.engine.request import Priority
+from service.engine.scheduler import Scheduler
+
+ENDLESS = 1 << 30
+
+
+@dataclass(eq=False)
+class Work:
+    """A unit that needs its row for `tokens` more steps."""
+
+    request_id: str
+    tokens: int = ENDLESS
+    since: int = 0
+
+
+@dataclass
+class SimulatedRows:
+    """A batch whose rows hold units, moved about as the scheduler says.
+
+    If the scheduler's word on moves is right, `rows` is always `scheduler.running`.
+    """
+
+    scheduler: Scheduler[Work]
+    rows: list[Work] = field(default_factory=list)
+    finished: list[Work] = field(default_factory=list)
+
+    def add(
+        self, request_id: str, units: Iterable[int], priority: Priority = Priority.INTERACTIVE
+    ) -> list[Work]:
+        """Open a request with one unit for each number of tokens."""
+        self.scheduler.add_request(request_id, priority)
+        works = [Work(request_id, tokens) for tokens in units]
+        self.scheduler.push(works)
+        return works
+
+    def release(self, unit: Work) -> None:
+        move = self.scheduler.release(unit)
+        if move is None:
+            assert self.rows[-1] is unit
+        else:
+            source, target = move
+            assert source == len(self.rows) - 1
+            assert self.rows[target] is unit
+            self.rows[target] = self.rows[source]
+        self.rows.pop()
+
+    def schedule(self) -> None:
+        for unit in self.scheduler.to_preempt():
+            self.release(unit)
+            self.scheduler.push([unit])
+        admitted = self.scheduler.admit()
+        self.rows += admitted
+        self.scheduler.steps += 1
+
+    def step(self) -> None:
+        self.schedule()
+        self.advance()
+
+    def advance(self) -> None:
+        for unit in list(self.rows):
+            unit.tokens -= 1
+            if not unit.tokens:
+                self.finished.append(unit)
+                self.release(unit)
+
+    def remove(self, request_id: str) -> None:
+        for unit in self.scheduler.remove_request(request_id):
+            self.release(unit)
+
+    @property
+    def shares(self) -> Counter[str]:
+        """Rows by request."""
+        return Counter(unit.request_id for unit in self.rows)

@@ -1,0 +1,354 @@
+"""Who gets rows: fairness, priority, preemption, and books that always agree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+)
+
+from service.engine.request import Priority
+from service.engine.scheduler import Scheduler
+from tests.service.engine.simulated_rows import ENDLESS, SimulatedRows, Work
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def simulate(max_num_seqs: int, quantum: int = 256, bulk_rows: int | None = None) -> SimulatedRows:
+    return SimulatedRows(Scheduler(max_num_seqs, bulk_rows=bulk_rows, quantum=quantum))
+
+
+# Among equals
+
+
+def test_rows_are_shared_evenly_whoever_came_first() -> None:
+    rows = simulate(8)
+    rows.add("large", [ENDLESS] * 100)
+    rows.add("middle", [ENDLESS] * 10)
+    rows.add("small", [ENDLESS] * 2)
+    rows.schedule()
+    assert rows.shares == {"large": 3, "middle": 3, "small": 2}
+
+
+def test_a_newcomer_has_the_first_row_that_falls_free() -> None:
+    rows = simulate(4)
+    rows.add("early", [3] * 100)
+    rows.step()
+    rows.add("late", [1])
+    for _ in range(3):
+        assert not rows.shares["late"]
+        rows.step()
+    assert [unit.request_id for unit in rows.finished].count("late") == 1
+
+
+def test_requests_of_single_units_run_in_the_order_of_their_arrival() -> None:
+    rows = simulate(2)
+    arrivals = [f"request {k}" for k in range(7)]
+    for name in arrivals:
+        rows.add(name, [2])
+    while rows.scheduler.has_work:
+        rows.step()
+    assert [unit.request_id for unit in rows.finished] == arrivals
+
+
+def test_a_requests_own_units_run_in_the_order_given_and_the_latest_pushed_first() -> None:
+    rows = simulate(1)
+    first, second = rows.add("tree", [1, 1])
+    rows.step()
+    children = [Work("tree", 1), Work("tree", 1)]
+    rows.scheduler.push(children)
+    while rows.scheduler.has_work:
+        rows.step()
+    assert rows.finished == [first, *children, second]
+
+
+@given(
+    counts=st.lists(st.integers(1, 5), min_size=2, max_size=6),
+    max_num_seqs=st.integers(1, 5),
+    quantum=st.integers(1, 7),
+    priority=st.sampled_from(Priority),
+)
+def test_no_request_waits_longer_than_all_others_take_their_turns(
+    counts: list[int], max_num_seqs: int, quantum: int, priority: Priority
+) -> None:
+    rows = simulate(max_num_seqs, quantum)
+    for k, units in enumerate(counts):
+        rows.add(str(k), [ENDLESS] * units, priority)
+    turn = quantum * len(counts) + 1
+    for _ in range(2):
+        served: set[str] = set()
+        for _ in range(turn):
+            rows.step()
+            served |= set(rows.shares)
+        assert len(served) == len(counts)
+
+
+# Priority
+
+
+def test_interactive_units_go_first() -> None:
+    rows = simulate(2)
+    rows.add("bulk", [ENDLESS] * 4, Priority.BULK)
+    rows.add("chat", [ENDLESS] * 2)
+    rows.schedule()
+    assert rows.shares == {"chat": 2}
+
+
+def test_bulk_work_has_all_rows_while_it_is_alone() -> None:
+    rows = simulate(8, bulk_rows=2)
+    rows.add("bulk", [ENDLESS] * 100, Priority.BULK)
+    rows.schedule()
+    assert rows.shares == {"bulk": 8}
+
+
+def test_bulk_work_makes_room_within_a_step_of_an_interactive_arrival() -> None:
+    rows = simulate(8, bulk_rows=2)
+    rows.add("bulk", [ENDLESS] * 100, Priority.BULK)
+    for _ in range(5):
+        rows.step()
+    rows.add("chat", [4])
+    rows.schedule()
+    assert rows.shares == {"bulk": 2, "chat": 1}
+
+
+def test_bulk_work_gets_its_rows_back_when_the_stream_has_ended() -> None:
+    rows = simulate(8, bulk_rows=2)
+    rows.add("bulk", [ENDLESS] * 100, Priority.BULK)
+    rows.add("chat", [4])
+    for _ in range(4):
+        rows.step()
+        assert rows.shares["bulk"] == 2
+    rows.remove("chat")
+    rows.step()
+    assert rows.shares == {"bulk": 8}
+
+
+def test_the_newest_bulk_units_make_room() -> None:
+    """The longest served are nearest to their end."""
+    rows = simulate(4, bulk_rows=2)
+    old = rows.add("old", [ENDLESS] * 2, Priority.BULK)
+    rows.step()
+    rows.add("new", [ENDLESS] * 2, Priority.BULK)
+    rows.step()
+    rows.add("chat", [1])
+    rows.schedule()
+    assert [unit for unit in rows.rows if unit.request_id != "chat"] == old
+
+
+def test_a_quarter_of_the_rows_is_bulk_works_share_by_default() -> None:
+    assert Scheduler(64).bulk_rows == 16
+    assert Scheduler(1).bulk_rows == 1
+
+
+def test_bulk_requests_take_turns_in_the_rows_that_a_stream_leaves_them() -> None:
+    """Rows that bulk work may not use are no reason to let one bulk request keep the others."""
+    rows = simulate(16, quantum=10, bulk_rows=2)
+    rows.add("chat", [ENDLESS])
+    rows.add("first", [ENDLESS] * 5, Priority.BULK)
+    rows.step()
+    rows.add("second", [ENDLESS] * 5, Priority.BULK)
+    served = set()
+    for _ in range(12):
+        rows.step()
+        served |= set(rows.shares)
+    assert "second" in served
+
+
+# Preemption
+
+
+def test_a_unit_gives_up_its_row_after_its_quantum_if_another_waits() -> None:
+    rows = simulate(1, quantum=5)
+    (long,) = rows.add("long", [ENDLESS])
+    (short,) = rows.add("short", [1])
+    for _ in range(5):
+        rows.step()
+        assert rows.rows == [long]
+    rows.step()
+    assert rows.finished == [short]
+    rows.step()
+    assert rows.rows == [long]
+
+
+def test_a_unit_keeps_its_row_if_nobody_waits() -> None:
+    rows = simulate(2, quantum=5)
+    rows.add("only", [ENDLESS])
+    for _ in range(50):
+        rows.step()
+        assert rows.scheduler.to_preempt() == []
+
+
+def test_a_unit_keeps_its_row_if_a_free_one_does() -> None:
+    rows = simulate(3, quantum=5)
+    rows.add("first", [ENDLESS] * 2)
+    for _ in range(10):
+        rows.step()
+    rows.add("second", [ENDLESS])
+    assert rows.scheduler.to_preempt() == []
+    rows.schedule()
+    assert rows.shares == {"first": 2, "second": 1}
+
+
+def test_no_more_rows_are_given_up_than_are_wanted() -> None:
+    rows = simulate(4, quantum=5)
+    units = rows.add("first", [ENDLESS] * 4)
+    for _ in range(10):
+        rows.step()
+    rows.add("second", [ENDLESS])
+    assert rows.scheduler.to_preempt() == units[:1]
+
+
+def test_an_interactive_unit_gives_no_row_to_bulk_work() -> None:
+    rows = simulate(1, quantum=5)
+    rows.add("chat", [ENDLESS])
+    rows.add("bulk", [ENDLESS], Priority.BULK)
+    for _ in range(50):
+        rows.step()
+        assert rows.shares == {"chat": 1}
+
+
+# Leaving
+
+
+def test_a_removed_request_leaves_nothing_behind() -> None:
+    rows = simulate(2)
+    rows.add("gone", [ENDLESS] * 5)
+    (kept,) = rows.add("kept", [ENDLESS])
+    rows.step()
+    rows.remove("gone")
+    assert rows.rows == rows.scheduler.running == [kept]
+    assert rows.scheduler.num_waiting == 0
+    rows.remove("kept")
+    assert not rows.scheduler.has_work
+
+
+def test_removing_an_unknown_request_does_nothing() -> None:
+    assert Scheduler[Work](1).remove_request("unknown") == []
+
+
+def test_a_withdrawn_unit_never_runs() -> None:
+    rows = simulate(1)
+    first, second, third = rows.add("request", [1, 1, 1])
+    rows.scheduler.withdraw(second)
+    while rows.scheduler.has_work:
+        rows.step()
+    assert rows.finished == [first, third]
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Requests come and go at any time; no unit is lost or doubled, and no bound is passed."""
+
+    requests: Bundle[str] = Bundle("requests")
+
+    @initialize(
+        max_num_seqs=st.integers(1, 6), bulk_rows=st.integers(1, 6), quantum=st.integers(1, 4)
+    )
+    def begin(self, max_num_seqs: int, bulk_rows: int, quantum: int) -> None:
+        bulk_rows = min(bulk_rows, max_num_seqs)
+        self.rows = simulate(max_num_seqs, quantum, bulk_rows)
+        self.names = count()
+        self.priorities: dict[str, Priority] = {}
+        self.pushed: list[Work] = []
+
+    def waiting(self) -> list[Work]:
+        rows = self.rows
+        return [u for u in self.pushed if u not in rows.rows and u not in rows.finished]
+
+    @rule(
+        target=requests,
+        priority=st.sampled_from(Priority),
+        units=st.lists(st.integers(1, 9), max_size=5),
+    )
+    def add(self, priority: Priority, units: list[int]) -> str:
+        name = str(next(self.names))
+        self.priorities[name] = priority
+        self.pushed += self.rows.add(name, units, priority)
+        return name
+
+    @rule(name=requests, tokens=st.lists(st.integers(1, 9), max_size=3))
+    def push(self, name: str, tokens: list[int]) -> None:
+        units = [Work(name, number) for number in tokens]
+        self.rows.scheduler.push(units)
+        self.pushed += units
+
+    @rule(name=requests, newest=st.booleans())
+    def withdraw(self, name: str, newest: bool) -> None:
+        mine = [unit for unit in self.waiting() if unit.request_id == name]
+        if mine:
+            unit = mine[-1 if newest else 0]
+            self.rows.scheduler.withdraw(unit)
+            self.pushed.remove(unit)
+
+    @rule(name=consumes(requests))
+    def remove(self, name: str) -> None:
+        self.rows.remove(name)
+        del self.priorities[name]
+        self.pushed = [unit for unit in self.pushed if unit.request_id != name]
+
+    @rule(steps=st.integers(1, 5))
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.rows.schedule()
+            self.check_shares()
+            self.rows.advance()
+
+    def check_shares(self) -> None:
+        """Rows are neither idle while they are wanted nor given to more bulk work than agreed."""
+        scheduler, waiting = self.rows.scheduler, self.waiting()
+        bulk = [u for u in self.rows.rows if self.priorities[u.request_id] is Priority.BULK]
+        interactive = len(bulk) < len(self.rows.rows)
+        if interactive:
+            assert len(bulk) <= scheduler.bulk_rows
+        free = scheduler.max_num_seqs - len(self.rows.rows)
+        if free:
+            assert all(self.priorities[u.request_id] is Priority.BULK for u in waiting)
+            assert not waiting or (interactive and len(bulk) == scheduler.bulk_rows)
+
+    @invariant()
+    def rows_are_where_the_scheduler_says(self) -> None:
+        if not hasattr(self, "rows"):
+            return
+        scheduler = self.rows.scheduler
+        assert self.rows.rows == scheduler.running
+        assert len(scheduler.running) <= scheduler.max_num_seqs
+        assert len(set(map(id, scheduler.running))) == len(scheduler.running)
+        assert scheduler.num_waiting == len(self.waiting())
+        assert scheduler.has_work == bool(scheduler.running or self.waiting())
+
+    def teardown(self) -> None:
+        """Whatever is left comes to its end: nothing was lost."""
+        if not hasattr(self, "rows"):
+            return
+        for _ in range(10 * len(self.pushed) + 1):
+            if not self.rows.scheduler.has_work:
+                break
+            self.rows.step()
+        unfinished = [unit for unit in self.pushed if unit not in self.rows.finished]
+        assert not unfinished
+        assert len(set(map(id, self.rows.finished))) == len(self.rows.finished)
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("module", ["scheduler", "prefix_tree"])
+def test_scheduling_needs_neither_torch_nor_kernels_nor_weights(module: str) -> None:
+    heavy = ["torch", "onnxruntime", "onnx", "safetensors", "sentencepiece", "fastapi"]
+    code = f"import sys, service.engine.{module}; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
