@@ -43,11 +43,15 @@ class StateCache:
         return len(self._entries)
 
     def put(self, start: bytes, tokens: Sequence[int], state: Floats, logprobs: Floats) -> None:
-        """Keep a copy of `state` after `tokens`; the oldest entries make room."""
+        """Keep a copy of `state` after `tokens`; the oldest entries make room.
+
+        Log-probabilities that are known from an earlier time and missing now stay known.
+        """
         if not tokens:
             return
         key = (start, _pack(tokens))
-        self._drop(key)
+        if (known := self._drop(key)) is not None:
+            logprobs = np.where(np.isnan(logprobs), known.logprobs, logprobs)
         entry = Entry(state.copy(), logprobs.copy())
         size = _entry_bytes(key, entry)
         if size > self.max_bytes:
@@ -80,10 +84,10 @@ class StateCache:
                     return size, entry
         return None
 
-    def _drop(self, key: tuple[bytes, bytes]) -> None:
+    def _drop(self, key: tuple[bytes, bytes]) -> Entry | None:
         entry = self._entries.pop(key, None)
         if entry is None:
-            return
+            return None
         self.num_bytes -= _entry_bytes(key, entry)
         lengths, size = self._lengths[key[0]], len(key[1]) // 4
         lengths[size] -= 1
@@ -91,6 +95,7 @@ class StateCache:
             del lengths[size]
         if not lengths:
             del self._lengths[key[0]]
+        return entry
 
     def check_integrity(self) -> None:
         """Assert that the books agree with what is kept; called when the engine is idle."""
