@@ -31,7 +31,7 @@ check: $(DEV)/.installed ## lint, format, types, import rules, dependencies, con
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
-	$(DEV)/bin/lint-imports
+	$(DEV)/bin/lint-imports --no-logo
 	$(DEV)/bin/deptry .
 	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@if [ -x $(DEV)/bin/hadolint ]; then echo '$(DEV)/bin/hadolint Dockerfile' && $(DEV)/bin/hadolint Dockerfile; \
