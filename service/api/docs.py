@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from importlib import resources
 
+import fastapi_swagger  # type: ignore[import-untyped]  # for its copy of Swagger UI alone
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import RedirectResponse
 
 router = APIRouter(include_in_schema=False)
 
-_PACKAGE, _FOLDER = "fastapi_swagger", "resources"
 _FILES = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -39,7 +39,7 @@ async def docs(request: Request) -> Response:
 @router.get("/docs/favicon-32x32.png")
 async def asset(request: Request) -> Response:
     name = request.url.path.rpartition("/")[2]
-    data = (resources.files(_PACKAGE) / _FOLDER / name).read_bytes()
+    data = (resources.files(fastapi_swagger) / "resources" / name).read_bytes()
     return Response(
         data, media_type=_FILES[name], headers={"cache-control": "public, max-age=86400"}
     )
