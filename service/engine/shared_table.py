@@ -6,10 +6,13 @@ import fcntl
 import mmap
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from service.engine.request import Floats
+
+_HEADER_BYTES = 16  # the table's shape, two 64-bit integers
 
 
 def create_table_file() -> int:
@@ -19,15 +22,18 @@ def create_table_file() -> int:
 
 def shared_table(descriptor: int, compute: Callable[[], Floats]) -> Floats:
     """The table in the file; whoever comes first computes it, the others wait and map it."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        if os.fstat(descriptor).st_size == 0:
-            table = compute()
-            header = np.array(table.shape, np.int64).tobytes()
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(header + table.tobytes())
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    # Opened anew: a lock belongs to an opening of the file, and inherited descriptors are all of
+    # the same one.
+    with Path(f"/proc/self/fd/{descriptor}").open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not any(file.read(_HEADER_BYTES)):
+            table = np.ascontiguousarray(compute())
+            file.seek(_HEADER_BYTES)
+            file.write(table.data)
+            file.flush()
+            file.seek(0)  # the header comes last, so that a table cut short does not count
+            file.write(np.array(table.shape, np.int64).tobytes())
     mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
     rows, columns = np.frombuffer(mapped, np.int64, 2).tolist()
-    return np.frombuffer(mapped, np.float32, rows * columns, offset=16).reshape(rows, columns)
+    values = np.frombuffer(mapped, np.float32, rows * columns, offset=_HEADER_BYTES)
+    return values.reshape(rows, columns)
