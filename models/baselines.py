@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.config import ModelConfig
-from models.lstm import LSTMLanguageModel, oracle_generate, oracle_score
+from models.lstm import NO_NOISE, LSTMLanguageModel, Noise, oracle_generate, oracle_score
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,16 @@ class ElmanLayer(nn.Module):
         nn.init.uniform_(self.weight_ih, -bound, bound)
         nn.init.orthogonal_(self.weight_hh)
 
-    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, B, I) -> (T, B, H), h_T. The input product is taken for all steps at once."""
-        outputs = []
+    def forward(
+        self, x: Tensor, h: Tensor, weight_hh: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(T, B, I) -> (T, B, H), h_T. The input product is taken for all steps at once.
+
+        weight_hh: the recurrent matrix to use in place of the layer's own.
+        """
+        recurrent, outputs = self.weight_hh if weight_hh is None else weight_hh, []
         for projected in F.linear(x, self.weight_ih, self.bias):
-            h = torch.tanh(projected + F.linear(h, self.weight_hh))
+            h = torch.tanh(projected + F.linear(h, recurrent))
             outputs.append(h)
         return torch.stack(outputs), h
 
@@ -117,11 +122,15 @@ class ElmanLanguageModel(_Baseline):
         sizes = self.config.hidden_sizes
         return ElmanState(tuple(self.output_weight.new_zeros(batch_size, s) for s in sizes))
 
-    def forward(self, ids: Tensor, state: ElmanState) -> tuple[Tensor, ElmanState]:
+    def forward(
+        self, ids: Tensor, state: ElmanState, noise: Noise = NO_NOISE
+    ) -> tuple[Tensor, ElmanState]:
         """(T, B) ids -> (T, B, H_last) features, and the state after them."""
-        x, hs = self.embedding(ids), []
+        x, hs = noise.embedding(self.embedding(ids), ids), []
         for k, layer in enumerate(self.layers):
-            y, h = layer(x, state.h[k])
+            assert isinstance(layer, ElmanLayer)
+            x = noise.layer_input(x, k)
+            y, h = layer(x, state.h[k], noise.recurrent(layer.weight_hh))
             x = y + x if self.config.has_skip(k) else y
             hs.append(h)
         return x, ElmanState(tuple(hs))
@@ -141,12 +150,16 @@ class WindowMLPLanguageModel(_Baseline):
         shape = (self.config.window - 1, batch_size, self.config.embedding_size)
         return WindowState(self.output_weight.new_zeros(shape))
 
-    def forward(self, ids: Tensor, state: WindowState) -> tuple[Tensor, WindowState]:
+    def forward(
+        self, ids: Tensor, state: WindowState, noise: Noise = NO_NOISE
+    ) -> tuple[Tensor, WindowState]:
         """(T, B) ids -> (T, B, H_last) features, and the state after them."""
-        past = torch.cat([state.past.to(self.embedding.weight.dtype), self.embedding(ids)])
+        embedded = noise.embedding(self.embedding(ids), ids)
+        past = torch.cat([state.past.to(embedded.dtype), embedded])
         windows = past.unfold(0, self.config.window, 1)  # (T, B, E, window)
         x = windows.transpose(2, 3).flatten(2)
         for k, layer in enumerate(self.layers):
+            x = noise.layer_input(x, k)
             y = torch.tanh(layer(x))
             x = y + x if self.config.has_skip(k) else y
         return x, WindowState(past[len(ids) :])

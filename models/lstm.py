@@ -36,6 +36,25 @@ class LSTMState:
         return LSTMState(tuple(t.detach() for t in self.h), tuple(t.detach() for t in self.c))
 
 
+class Noise:
+    """What training may do to a network's insides, window by window; this one does nothing."""
+
+    def embedding(self, x: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
+        """The embedded input (T, B, E) of `ids` (T, B)."""
+        return x
+
+    def layer_input(self, x: Tensor, layer: int) -> Tensor:  # noqa: ARG002
+        """What enters a layer, (T, B, I)."""
+        return x
+
+    def recurrent(self, weight: Tensor) -> Tensor:
+        """A layer's recurrent matrix."""
+        return weight
+
+
+NO_NOISE = Noise()
+
+
 class LSTMLayer(nn.Module):
     """One layer. Gate order i, f, g, o; one bias, since two would only add up."""
 
@@ -61,7 +80,7 @@ class LSTMLayer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Whole sequence by the framework's fused kernel: (T, B, I) -> (T, B, H), h_T, c_T.
 
-        weight_hh: the recurrent matrix to use in place of the layer's own (weight drop).
+        weight_hh: the recurrent matrix to use in place of the layer's own.
         """
         recurrent = self.weight_hh if weight_hh is None else weight_hh
         weights = [self.weight_ih, recurrent, self.bias, torch.zeros_like(self.bias)]
@@ -105,11 +124,15 @@ class LSTMLanguageModel(nn.Module):
         ]
         return LSTMState(tuple(zeros), tuple(zeros))
 
-    def forward(self, ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    def forward(
+        self, ids: Tensor, state: LSTMState, noise: Noise = NO_NOISE
+    ) -> tuple[Tensor, LSTMState]:
         """(T, B) ids -> (T, B, H_last) features for the softmax, and the state after them."""
-        x, hs, cs = self.embedding(ids), [], []
+        x, hs, cs = noise.embedding(self.embedding(ids), ids), [], []
         for k, layer in enumerate(self.layers):
-            y, h, c = layer(x, state.h[k], state.c[k])
+            assert isinstance(layer, LSTMLayer)
+            x = noise.layer_input(x, k)
+            y, h, c = layer(x, state.h[k], state.c[k], noise.recurrent(layer.weight_hh))
             x = y + x if self.config.has_skip(k) else y
             hs.append(h)
             cs.append(c)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -15,16 +16,23 @@ EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn user mistakes into one clear line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments, argparse.Namespace(command=arguments))
     try:
         status: int = options.run(options)
     except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{_advice(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted before the first step; repeat the command to begin again.")
         return EXIT_INTERRUPTED
     return status
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "; the last save is whole: make room, then repeat the command with --resume"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,9 +54,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides"
     )
     parser.add_argument("--tokenizer", type=Path, help="use this .model file, train none")
+    parser.add_argument(
+        "--init-from", type=Path, metavar="CHECKPOINT", help="adapt this model; keeps its tokenizer"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last save")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="for tokenising")
+    parser.add_argument("--license", default="not stated", help="of the data, for the model card")
     parser.set_defaults(run=_train)
 
 
@@ -62,9 +74,12 @@ def _train(options: argparse.Namespace) -> int:
             out=options.out,
             config=load_config(options.preset, options.overrides),
             tokenizer=options.tokenizer,
+            init_from=options.init_from,
             resume=options.resume,
             device=options.device,
             processes=options.processes,
+            license=options.license,
+            command=options.command,
         )
     )
     if outcome.reason == "interrupted":

@@ -1,4 +1,9 @@
-"""Exponential average of the weights (Polyak & Juditsky 1992): what is measured and kept."""
+"""Averages of the weights (Polyak & Juditsky 1992): what is validated and kept.
+
+- exponential: recent weights count most;
+- last: the mean over the last share of the run;
+- nt-asgd: the mean from the moment on when validation stops to improve (Merity et al. 2018).
+"""
 
 from __future__ import annotations
 
@@ -8,31 +13,53 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from training.config import AveragingSection
+
 
 class WeightAverage:
-    """Average of a model's parameters; with decay 0 it stands aside and costs nothing.
+    """Average of a model's parameters. Until it begins, the parameters themselves stand for it.
 
-    The decay grows from 0.1 towards its final value over the first updates, so that the random
-    start is soon forgotten.
+    Attributes: `tensors`, the averages, empty before the first update; `num_updates`.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, settings: AveragingSection) -> None:
+        self.settings = settings
         self.parameters: list[Tensor] = list(model.parameters())
-        self.decay, self.num_updates = decay, 0
-        self.tensors = [p.detach().clone() for p in self.parameters] if decay else []
+        self.tensors: list[Tensor] = []
+        self.num_updates = 0
+        self.triggered = False
+
+    def observe(self, losses: Sequence[float]) -> None:
+        """Decides on "nt-asgd" from all validation losses so far (Merity et al. 2018, alg. 1)."""
+        n, before = self.settings.nonmonotone, losses[:-1]
+        if self.settings.kind == "nt-asgd" and len(before) > n:
+            self.triggered = self.triggered or losses[-1] > min(before[:-n])
 
     @torch.no_grad()
-    def update(self) -> None:
-        if not self.decay:
+    def update(self, progress: float) -> None:
+        """Takes in the parameters as they are; `progress` is the share of the run that is done."""
+        if not self._begun(progress):
             return
         self.num_updates += 1
-        decay = min(self.decay, self.num_updates / (self.num_updates + 9))
-        torch._foreach_lerp_(self.tensors, self.parameters, 1 - decay)
+        if not self.tensors:
+            self.tensors = [p.detach().clone() for p in self.parameters]
+        elif self.settings.kind == "exponential":
+            # From 0.1 towards the final decay, so that the random start is soon forgotten.
+            decay = min(self.settings.decay, self.num_updates / (self.num_updates + 9))
+            torch._foreach_lerp_(self.tensors, self.parameters, 1 - decay)
+        else:
+            torch._foreach_lerp_(self.tensors, self.parameters, 1 / self.num_updates)
+
+    def _begun(self, progress: float) -> bool:
+        kind = self.settings.kind
+        if kind == "last":
+            return progress >= 1 - self.settings.last_share
+        return kind == "exponential" or self.triggered
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """The model holds the averaged weights inside this context."""
-        if not self.decay:
+        if not self.tensors:
             yield
             return
         raw = [p.data for p in self.parameters]
@@ -43,8 +70,3 @@ class WeightAverage:
         finally:
             for parameter, data in zip(self.parameters, raw, strict=True):
                 parameter.data = data
-
-    def load(self, tensors: Sequence[Tensor], num_updates: int) -> None:
-        for mine, saved in zip(self.tensors, tensors, strict=True):
-            mine.copy_(saved)
-        self.num_updates = num_updates

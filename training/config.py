@@ -43,20 +43,45 @@ class TokenizerSection(_Section):
 
 
 class OptimizerSection(_Section):
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(2e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="after the warm-up")
     warmup_tokens: int = Field(2_000_000, ge=0)
     min_lr_ratio: float = Field(0.02, ge=0, le=1, description="floor of the cosine over lr")
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(0.5, gt=0, description="bound on the global gradient norm")
-    average: float = Field(
-        0.0, ge=0, lt=1, description="decay of the exponential average of weights; 0 switches off"
+
+
+class AveragingSection(_Section):
+    """Averages of the weights, which are what is validated and kept."""
+
+    kind: Literal["none", "exponential", "last", "nt-asgd"] = "none"
+    decay: float = Field(0.999, gt=0, lt=1, description="of the exponential average")
+    last_share: float = Field(
+        0.2, gt=0, le=1, description='share of the run that "last" averages, at its end'
+    )
+    nonmonotone: int = Field(
+        5, ge=1, description='"nt-asgd" begins when this many validations brought no gain'
     )
 
 
+class RegularizationSection(_Section):
+    """Probabilities of dropping, and weights of penalties; 0 switches each off."""
+
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="locked, on the embedded input")
+    layer_dropout: float = Field(0.0, ge=0, lt=1, description="locked, between layers")
+    output_dropout: float = Field(0.0, ge=0, lt=1, description="locked, before the softmax")
+    embedding_dropout: float = Field(0.0, ge=0, lt=1, description="whole rows of the embedding")
+    weight_drop: float = Field(0.0, ge=0, lt=1, description="on the recurrent matrices")
+    activation_alpha: float = Field(0.0, ge=0, description="AR: on the size of the last output")
+    temporal_beta: float = Field(0.0, ge=0, description="TAR: on its change from step to step")
+
+
 class LoopSection(_Section):
-    batch_size: int = Field(64, ge=1, description="parallel streams")
+    batch_size: int = Field(64, ge=1, description="parallel streams, over all processes together")
     bptt: int = Field(64, ge=1, description="steps that gradients reach back")
+    variable_bptt: bool = Field(False, description="draw the length of each window around bptt")
     max_tokens: int = Field(30_000_000, ge=1, description="training tokens in all")
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     eval_tokens: int = Field(2_000_000, ge=1, description="tokens between validations")
@@ -68,6 +93,9 @@ class LoopSection(_Section):
 
 class ChatSection(_Section):
     enabled: bool = Field(False, description="store the chat template in the checkpoint")
+    loss_on: Literal["all", "assistant"] = Field(
+        "all", description='of dialogues: every turn, or only what follows "assistant"'
+    )
 
 
 class TrainConfig(_Section):
@@ -78,6 +106,8 @@ class TrainConfig(_Section):
     model: ModelSection = ModelSection()
     tokenizer: TokenizerSection = TokenizerSection()
     optimizer: OptimizerSection = OptimizerSection()
+    averaging: AveragingSection = AveragingSection()
+    regularization: RegularizationSection = RegularizationSection()
     loop: LoopSection = LoopSection()
     chat: ChatSection = ChatSection()
 

@@ -1,125 +1,15 @@
-"""Token ids on disk and the windows that training reads from them.
-
-Ids go to one memory-mapped file, so a corpus larger than memory costs no memory. A document is
-begin + text + end; a dialogue is begin + (role + content + end-of-turn)* + end.
-"""
+"""Windows of truncated back-propagation through time, read from a shard of token ids."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-import signal
-from collections.abc import Iterable, Iterator, Sequence
+import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.tokenizer import Tokenizer
-from training.corpus import CorpusError, Document, Source, read_source
-
-_BLOCK_BYTES = 1 << 20
-
-
-def encode_document(tokenizer: Tokenizer, document: Document) -> list[int]:
-    """Ids of a document with its control tokens."""
-    ids = [tokenizer.bos_id] if document.starts else []
-    if document.turns:
-        end = tokenizer.control_ids["<|end|>"]
-        for turn in document.turns:
-            ids += [tokenizer.control_ids[f"<|{turn.role}|>"], *tokenizer.encode(turn.content), end]
-    else:
-        ids += tokenizer.encode(document.text)
-    if document.ends:
-        ids.append(tokenizer.eos_id)
-    return ids
-
-
-class _Worker:
-    """Encodes blocks of documents in a process of its own."""
-
-    tokenizer: Tokenizer
-
-    @classmethod
-    def load(cls, model_bytes: bytes) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-        cls.tokenizer = Tokenizer.from_bytes(model_bytes)
-
-    @classmethod
-    def encode(cls, block: Sequence[Document]) -> NDArray[np.uint32]:
-        return _encode_block(cls.tokenizer, block)
-
-
-def _encode_block(tokenizer: Tokenizer, block: Sequence[Document]) -> NDArray[np.uint32]:
-    return np.concatenate([np.array(encode_document(tokenizer, d), np.uint32) for d in block])
-
-
-def _encoded(
-    documents: Iterable[Document], tokenizer: Tokenizer, processes: int
-) -> Iterator[NDArray[np.uint32]]:
-    """Ids of all documents, block by block in order, whatever the number of processes."""
-    if processes == 1:
-        yield from (_encode_block(tokenizer, block) for block in _blocks(documents))
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, _Worker.load, (tokenizer.model_bytes,)) as pool:
-        yield from pool.imap(_Worker.encode, _blocks(documents))
-
-
-def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    block: list[Document] = []
-    size = 0
-    for document in documents:
-        block.append(document)
-        size += len(document.text) + sum(len(turn.content) + 16 for turn in document.turns)
-        if size > _BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
-
-
-def write_tokens(
-    sources: Sequence[Source], tokenizer: Tokenizer, path: Path, *, processes: int = 1
-) -> Path:
-    """Encode `sources` into the file `path`, unless it already holds just that; returns it.
-
-    Blocks are encoded side by side and written in order, so the file does not depend on
-    `processes`.
-    """
-    fingerprint = _fingerprint(sources, tokenizer)
-    record = path.with_suffix(".json")
-    if record.exists() and path.exists() and json.loads(record.read_text()) == fingerprint:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)
-    dtype = token_dtype(tokenizer.vocab_size)
-    documents = (document for source in sources for document in read_source(source))
-    with path.open("wb") as file:
-        for ids in _encoded(documents, tokenizer, processes):
-            file.write(ids.astype(dtype).tobytes())
-    if path.stat().st_size == 0:
-        names = ", ".join(str(source.path) for source in sources)
-        raise CorpusError(f"the corpus is empty: {names} hold no text")
-    record.write_text(json.dumps(fingerprint))
-    return path
-
-
-def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
-    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
-
-
-def _fingerprint(sources: Sequence[Source], tokenizer: Tokenizer) -> dict[str, object]:
-    files = []
-    for source in sources:
-        try:
-            status = source.path.stat()
-        except OSError as error:
-            raise CorpusError(f"{source.path} cannot be read: {error.strerror}") from error
-        files.append([repr(source), status.st_size, status.st_mtime_ns])
-    return {"files": files, "tokenizer": hashlib.sha256(tokenizer.model_bytes).hexdigest()}
+from training.corpus import CorpusError
+from training.shards import Shard, token_dtype
 
 
 @dataclass
@@ -130,17 +20,34 @@ class Position:
     offset: int = 0
 
 
+@dataclass(frozen=True)
+class Window:
+    """T steps of B streams.
+
+    inputs: (T, B) ids. targets: (N,) next ids of the positions that count, by time and stream.
+    rows: (N,) indices of those positions among the T * B; None where all count. num_counted:
+    the positions that count over all processes of the run.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    rows: NDArray[np.int64] | None
+    num_counted: int
+
+
 class TokenStreams:
-    """A token file cut into `batch_size` parallel streams, read window by window.
+    """A shard cut into `batch_size` parallel streams, read window by window.
 
     Streams run on from window to window, so a carried state always continues its own text. Each
     pass begins at another point of the file, drawn from the seed, so that streams are cut at other
-    places. `position` is all there is to save.
+    places. `position` is all there is to save. `mine` are the streams that this process reads.
     """
 
-    def __init__(self, path: Path, vocab_size: int, batch_size: int, seed: int) -> None:
-        self.tokens = np.memmap(path, token_dtype(vocab_size), mode="r")
-        self.batch_size, self.seed, self.position = batch_size, seed, Position()
+    def __init__(self, shard: Shard, batch_size: int, seed: int, mine: slice = slice(None)) -> None:
+        self.tokens = np.memmap(shard.tokens, token_dtype(shard.vocab_size), mode="r")
+        self.counted = np.memmap(shard.counted, np.uint8, mode="r") if shard.counted else None
+        self.batch_size, self.seed, self.mine = batch_size, seed, mine
+        self.position = Position()
         self.stream_length = len(self.tokens) // batch_size
         if self.stream_length < 2:
             raise CorpusError(
@@ -151,16 +58,32 @@ class TokenStreams:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def window(self, bptt: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Next inputs and targets, (T, B) each with T <= bptt, and move on."""
-        if self.position.offset >= self.stream_length - 1:
+    @property
+    def num_mine(self) -> int:
+        """Streams that this process reads."""
+        return len(range(self.batch_size)[self.mine])
+
+    @property
+    def ended(self) -> bool:
+        """Whether the pass is over; the next window begins another."""
+        return self.position.offset >= self.stream_length - 1
+
+    def window(self, bptt: int) -> Window:
+        """The next T <= bptt steps, and move on."""
+        if self.ended:
             self.position = Position(self.position.epoch + 1, 0)
         start = self.position.offset
         stop = min(start + bptt, self.stream_length - 1)
         self.position.offset = stop
-        firsts = self._rotation() + self.stream_length * np.arange(self.batch_size) + start
-        ids = np.stack([self._read(int(first), stop + 1 - start) for first in firsts], axis=1)
-        return ids[:-1], ids[1:]
+        first = self._rotation() + self.stream_length * np.arange(self.batch_size) + start
+        length = stop + 1 - start
+        ids = self._read(self.tokens, first[self.mine], length).astype(np.int64)
+        targets = ids[1:].flatten()
+        if self.counted is None:
+            return Window(ids[:-1], targets, None, (length - 1) * self.batch_size)
+        counted = self._read(self.counted, first, length)[1:]
+        rows = np.flatnonzero(counted[:, self.mine])
+        return Window(ids[:-1], targets[rows], rows, int(counted.sum()))
 
     def _rotation(self) -> int:
         if self.position.epoch == 0:
@@ -168,11 +91,28 @@ class TokenStreams:
         draw = np.random.default_rng([self.seed, self.position.epoch])
         return int(draw.integers(self.stream_length * self.batch_size))
 
-    def _read(self, first: int, count: int) -> NDArray[np.int64]:
-        """`count` ids from `first` on, in the file taken as a ring."""
+    def _read(
+        self, file: NDArray[np.unsignedinteger], firsts: NDArray[np.int64], count: int
+    ) -> NDArray[np.unsignedinteger]:
+        """`count` entries from each of `firsts` on, (count, len(firsts)); the file is a ring."""
         total = self.stream_length * self.batch_size
-        first %= total
-        ids = self.tokens[first : min(first + count, total)]
-        if len(ids) < count:
-            ids = np.concatenate([ids, self.tokens[: count - len(ids)]])
-        return ids.astype(np.int64)
+        columns = []
+        for first in firsts % total:
+            column = file[first : min(first + count, total)]
+            if len(column) < count:
+                column = np.concatenate([column, file[: count - len(column)]])
+            columns.append(column)
+        return np.stack(columns, axis=1)
+
+
+def window_length(bptt: int, variable: bool, seed: int, step: int) -> int:
+    """Steps of the window at `step`: `bptt`, or drawn around it (Merity et al. 2018).
+
+    Drawn are bptt, or half of it once in 20 times, with a spread of 5, so that windows end at
+    other places of the text in each pass.
+    """
+    if not variable:
+        return bptt
+    draw = random.Random(f"{seed} {step}")
+    centre = bptt if draw.random() < 0.95 else bptt / 2
+    return max(5, round(draw.gauss(centre, 5)))

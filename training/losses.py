@@ -39,23 +39,24 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if needs_grad:
             ctx.save_for_backward(dx, dlogits.T @ x)
             ctx.dtypes = features.dtype, weight.dtype
-            ctx.scale = 1 / len(x)
-        return loss / len(x)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx, dw = ctx.saved_tensors
-        scale = grads[0] * ctx.scale
+        scale = grads[0]
         return dx.to(ctx.dtypes[0]) * scale, dw.to(ctx.dtypes[1]) * scale, None, None
 
 
 def linear_cross_entropy(
     features: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Mean of -ln softmax(features @ weight.T)[target], in nats.
+    """Sum of -ln softmax(features @ weight.T)[target], in nats.
 
     features (N, H), weight (V, H), targets (N,); matrix products run in `dtype`, the softmax in
     float32.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(features, weight, targets, dtype)  # type: ignore[no-untyped-call]
+    loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        features, weight, targets, dtype
+    )
     return loss

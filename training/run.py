@@ -3,69 +3,104 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
+import numpy as np
 
-from models.checkpoint import TOKENIZER
+from models.checkpoint import TOKENIZER, Checkpoint, load_checkpoint
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig
 from training.corpus import CorpusError, Source, parse_source, read_source
-from training.data import TokenStreams, write_tokens
-from training.trainer import Outcome, Trainer, run_folder, valid_streams
+from training.data import TokenStreams
+from training.distributed import Workers, join
+from training.publish import Origin
+from training.run_state import recover_run
+from training.shards import Shard, token_dtype, write_shard
+from training.trainer import Outcome, Trainer, run_folder
+
+_VALID_STREAMS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What a run needs to know beyond its configuration."""
+    """What a run needs to know beyond its configuration.
+
+    init_from: checkpoint to begin with, its tokenizer kept. license, command: for the model card.
+    """
 
     corpus: Sequence[str]
     valid: Sequence[str]
     out: Path
     config: TrainConfig
     tokenizer: Path | None = None
+    init_from: Path | None = None
     resume: bool = False
     device: str = "auto"
     processes: int = 1
+    license: str = "not stated"
+    command: Sequence[str] = ()
 
 
 def run_training(request: RunRequest) -> Outcome:
-    """Tokenizer -> token files -> training; raises ValueError or RuntimeError with a clear text."""
+    """Tokenizer -> shards -> training; raises ValueError, RuntimeError or OSError."""
+    with join(request.device) as workers:
+        if workers.is_main:
+            prepare(request)
+        workers.wait()
+        return _train(request, workers)
+
+
+def prepare(request: RunRequest) -> None:
+    """Everything on disk that training reads: folder, tokenizer, shards."""
     folder = run_folder(request.out)
     corpus = [parse_source(argument) for argument in request.corpus]
     valid = [parse_source(argument) for argument in request.valid]
     prepare_folder(request, folder)
     tokenizer = obtain_tokenizer(request, corpus, folder)
-    files = {
-        name: write_tokens(
-            sources, tokenizer, folder / f"{name}.tokens", processes=request.processes
+    for name, sources in (("train", corpus), ("valid", valid)):
+        write_shard(
+            sources,
+            tokenizer,
+            folder / f"{name}.tokens",
+            assistant_only=request.config.chat.loss_on == "assistant",
+            processes=request.processes,
         )
-        for name, sources in (("train", corpus), ("valid", valid))
+
+
+def _train(request: RunRequest, workers: Workers) -> Outcome:
+    folder, loop = run_folder(request.out), request.config.loop
+    tokenizer = Tokenizer.from_file(folder / TOKENIZER)
+    masked = request.config.chat.loss_on == "assistant"
+    shards = {
+        name: Shard(
+            folder / f"{name}.tokens",
+            folder / f"{name}.counted" if masked else None,
+            tokenizer.vocab_size,
+        )
+        for name in ("train", "valid")
     }
-    loop = request.config.loop
-    streams = TokenStreams(files["train"], tokenizer.vocab_size, loop.batch_size, loop.seed)
-    trainer = Trainer(
-        request.config,
-        tokenizer,
-        streams,
-        valid_streams(files["valid"], tokenizer.vocab_size),
-        request.out,
-        choose_device(request.device),
+    train = TokenStreams(
+        shards["train"], loop.batch_size, loop.seed, workers.share(loop.batch_size)
     )
-    if request.resume and not trainer.resume():
-        tqdm.write(f"nothing to resume in {folder}: starting from the beginning")
-    tqdm.write(
-        f"{len(streams):,} training tokens, {sum(p.numel() for p in trainer.model.parameters()):,} "
-        f"parameters, {loop.max_tokens / len(streams):.2f} passes"
-    )
+    origin = _origin(request, len(train), tokenizer)
+    valid = valid_streams(shards["valid"], workers)
+    trainer = Trainer(request.config, tokenizer, train, valid, request.out, workers, origin)
+    resumed = request.resume and trainer.resume()
+    if workers.is_main:
+        if request.resume and not resumed:
+            print(f"nothing to resume in {folder}: starting from the beginning")
+        parameters = sum(p.numel() for p in trainer.state.model.parameters())
+        passes = loop.max_tokens / len(train)
+        print(f"{len(train):,} training tokens, {parameters:,} parameters, {passes:.2f} passes")
     return trainer.run()
 
 
 def prepare_folder(request: RunRequest, folder: Path) -> None:
     """Refuse to overwrite a run by accident; keep the configuration beside it."""
+    recover_run(folder, request.out)
     if (folder / "state").exists() and not request.resume:
         raise ValueError(f"{folder} holds a run already: use --resume, another --out, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,14 +114,16 @@ def prepare_folder(request: RunRequest, folder: Path) -> None:
 
 
 def obtain_tokenizer(request: RunRequest, corpus: Sequence[Source], folder: Path) -> Tokenizer:
-    """The tokenizer given, that of the run being resumed, or one trained on the corpus."""
+    """The tokenizer given, that of the base or of the run being resumed, or a new one; kept."""
     kept = folder / TOKENIZER
-    if request.tokenizer is not None:
+    if request.init_from is not None:
+        tokenizer = _base(request, request.init_from).tokenizer
+    elif request.tokenizer is not None:
         tokenizer = Tokenizer.from_file(request.tokenizer)
     elif kept.exists():
         return Tokenizer.from_file(kept)
     else:
-        tqdm.write("training the tokenizer")
+        print("training the tokenizer")
         settings = request.config.tokenizer
         tokenizer = Tokenizer.train(
             sample_lines(corpus, settings.sample_bytes, request.config.loop.seed),
@@ -99,13 +136,64 @@ def obtain_tokenizer(request: RunRequest, corpus: Sequence[Source], folder: Path
     return tokenizer
 
 
+def _base(request: RunRequest, folder: Path) -> Checkpoint:
+    """The checkpoint to begin with; ValueError where it is of another shape or vocabulary."""
+    base = load_checkpoint(folder)
+    if request.tokenizer is not None:
+        given = Tokenizer.from_file(request.tokenizer)
+        if given.model_bytes != base.tokenizer.model_bytes:
+            raise ValueError(
+                f"--tokenizer {request.tokenizer} is not the tokenizer of --init-from {folder}, "
+                "whose weights know no other: leave --tokenizer out"
+            )
+    wanted = request.config.model.to_model_config(base.model.vocab_size)
+    mine, theirs = wanted.to_dict(), base.model.to_dict()
+    if different := {k: v for k, v in theirs.items() if mine[k] != v}:
+        there = " ".join(
+            f"model.{k}={str(v).lower() if isinstance(v, bool) else str(v).replace(' ', '')}"
+            for k, v in different.items()
+        )
+        raise ValueError(
+            f"--init-from {folder} has another shape than the settings ask for: "
+            f"choose its own preset, or add --set {there}"
+        )
+    return base
+
+
+def _origin(request: RunRequest, train_tokens: int, tokenizer: Tokenizer) -> Origin:
+    base = None if request.init_from is None else _base(request, request.init_from)
+    assert base is None or base.tokenizer.model_bytes == tokenizer.model_bytes
+    return Origin(
+        corpus=tuple(map(_source_name, request.corpus)),
+        valid=tuple(map(_source_name, request.valid)),
+        train_tokens=train_tokens,
+        license=request.license,
+        command=shlex.join(["python", "-m", "training", *map(_source_name, request.command)]),
+        base=None if base is None else base.digest,
+        weights=None if base is None else base.weights,
+    )
+
+
+def _source_name(argument: str) -> str:
+    """A path as others know it: the file and the folder it lies in."""
+    return "/".join(Path(argument).parts[-2:]) if argument.startswith("/") else argument
+
+
+def valid_streams(shard: Shard, workers: Workers) -> TokenStreams:
+    """Validation text in a few parallel streams, shared by the processes; fewer if it is short."""
+    tokens = shard.tokens.stat().st_size // np.dtype(token_dtype(shard.vocab_size)).itemsize
+    for streams in (_VALID_STREAMS, 4):
+        if streams % workers.size == 0 and tokens >= 64 * streams:
+            return TokenStreams(shard, streams, seed=0, mine=workers.share(streams))
+    return TokenStreams(shard, 1, seed=0, mine=slice(0, 1) if workers.is_main else slice(0, 0))
+
+
 def sample_lines(corpus: Sequence[Source], sample_bytes: int, seed: int) -> Iterator[str]:
     """About `sample_bytes` of lines, drawn evenly over all sources, the same for the same seed."""
     total = sum(len(line) for line in _lines(corpus))
     if not total:
-        raise CorpusError(
-            f"the corpus is empty: {', '.join(str(s.path) for s in corpus)} hold no text"
-        )
+        names = ", ".join(str(source.path) for source in corpus)
+        raise CorpusError(f"the corpus is empty: {names} hold no text")
     draw, share = random.Random(seed), sample_bytes / total
     for line in _lines(corpus):
         if draw.random() < share:
@@ -117,11 +205,3 @@ def _lines(corpus: Sequence[Source]) -> Iterator[str]:
         for document in read_source(source):
             texts = [turn.content for turn in document.turns] or document.text.split("\n")
             yield from filter(None, texts)
-
-
-def choose_device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no GPU on this machine")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

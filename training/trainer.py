@@ -6,56 +6,33 @@ Werbos 1990; Williams & Peng 1990 for the truncation; Pascanu et al. 2013 for no
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from models.baselines import build_model
-from models.checkpoint import Checkpoint, save_checkpoint
 from models.tokenizer import Tokenizer
 from training.averaging import WeightAverage
 from training.config import TrainConfig
-from training.data import Position, TokenStreams
-from training.losses import linear_cross_entropy
-from training.run_state import (
-    flatten_state,
-    load_run_state,
-    restore_rng,
-    rng_tensors,
-    save_run_state,
-    unflatten_state,
-)
-from training.schedule import learning_rate
+from training.data import Position, TokenStreams, Window, window_length
+from training.distributed import Workers
+from training.log import RunLog
+from training.optimizers import build_optimizer, learning_rate
+from training.publish import Origin, Publisher
+from training.regularization import Objective
+from training.run_state import Progress, RunState, flatten_state
 
-CHAT_TEMPLATE = {
-    "roles": {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"},
-    "end_of_turn": "<|end|>",
-}
-_VALID_STREAMS = 16
+_LOG_STEPS = 20
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to change."""
-
-
-@dataclass
-class Progress:
-    """Scalars of a run that must survive a kill."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    best_loss: float = math.inf
-    without_gain: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,168 +51,202 @@ class Trainer:
         train: TokenStreams,
         valid: TokenStreams,
         out: Path,
-        device: torch.device,
+        workers: Workers,
+        origin: Origin,
     ) -> None:
-        torch.manual_seed(config.loop.seed)
-        self.config, self.tokenizer, self.device = config, tokenizer, device
+        self.config, self.workers = config, workers
         self.train_data, self.valid_data = train, valid
-        self.out, self.run_folder = out, run_folder(out)
-        self.model = build_model(config.model.to_model_config(tokenizer.vocab_size)).to(device)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.optimizer.lr,
-            betas=config.optimizer.betas,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,
+        self.folder = run_folder(out)
+        torch.manual_seed(config.loop.seed)
+        model = build_model(config.model.to_model_config(tokenizer.vocab_size))
+        if origin.weights is not None:
+            model.load_state_dict({k: torch.from_numpy(v) for k, v in origin.weights.items()})
+        model.to(workers.device)
+        self.objective = Objective(
+            model, config.regularization, getattr(torch, config.loop.precision)
         )
-        self.average = WeightAverage(self.model, config.optimizer.average)
-        self.progress = Progress()
-        self.state: Any = self.model.initial_state(config.loop.batch_size)
+        self.parallel = workers.parallel(self.objective)
+        self.state = RunState(
+            model=model,
+            optimizer=build_optimizer(model, config.optimizer),
+            average=WeightAverage(model, config.averaging),
+            carried=model.initial_state(train.num_mine),
+            position=train.position,
+            progress=Progress(),
+        )
+        self.publisher = Publisher(config, tokenizer, origin, out)
+        # A look at a number on a GPU waits for all work given to it.
+        self.check_steps = 1 if workers.device.type == "cpu" else _LOG_STEPS
+        self.unchecked: list[tuple[Tensor, Tensor]] = []  # loss and gradient norm of steps
+        self.unlogged: list[tuple[float, float]] = []
         self.interrupted = False
+        self.saved_at = time.monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        return self.state.progress
 
     def run(self) -> Outcome:
         """Train to the end, an early stop or a signal; the best checkpoint lies in `out`."""
-        loop = self.config.loop
-        started, saved = time.monotonic() - self.progress.seconds, time.monotonic()
-        with self._guarded(), self._bar() as bar:
-            while self.progress.tokens < loop.max_tokens:
+        if (reason := self._ended()) != "":
+            return Outcome(reason, self.progress)
+        started = time.monotonic() - self.progress.seconds
+        with self._guarded(), self._log() as log:
+            while reason == "":
                 before = self.progress.tokens
-                loss, norm = self.train_step()
+                self.train_step()
                 self.progress.seconds = time.monotonic() - started
-                self._report(bar, loss, norm, self.progress.tokens - before)
-                if before // loop.eval_tokens != self.progress.tokens // loop.eval_tokens:
-                    self.validate()
-                    if loop.patience and self.progress.without_gain >= loop.patience:
-                        self.save_state()
-                        return Outcome("early stop", self.progress)
-                if self.interrupted or time.monotonic() - saved > loop.save_seconds:
-                    self.save_state()
-                    saved = time.monotonic()
-                if self.interrupted:
-                    return Outcome("interrupted", self.progress)
-            self.validate()
-            self.save_state()
-        return Outcome("finished", self.progress)
+                log.advance(self.progress.tokens - before)
+                reason = self._after_step(log, before)
+            self.save()
+        if self.workers.is_main:
+            self.publisher.add_curves(log.curves)
+        return Outcome(reason, self.progress)
 
-    def train_step(self) -> tuple[float, float]:
-        """One window: loss in nats a token, and the gradient's norm before clipping."""
-        config = self.config
-        inputs, targets = self.train_data.window(config.loop.bptt)
-        rate = learning_rate(config.optimizer, self.progress.tokens, config.loop.max_tokens)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.model.train()
-        self.state = self.state.detach()
-        loss, self.state = self.loss(
-            torch.from_numpy(inputs), torch.from_numpy(targets), self.state
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.clip)
-        value = float(loss.detach())
-        if not math.isfinite(value) or not math.isfinite(float(norm)):
-            raise TrainingError(
-                f"the loss became {value} (gradient norm {float(norm)}) at step "
-                f"{self.progress.step} with learning rate {rate:.2g}: lower optimizer.lr or "
-                "optimizer.clip and start again, or --resume from the last save"
-            )
-        self.optimizer.step()
-        self.average.update()
-        self.progress.step += 1
-        self.progress.tokens += inputs.size
-        return value, float(norm)
+    def _ended(self) -> str:
+        """Why the run is over, or nothing while it is not."""
+        loop, progress = self.config.loop, self.progress
+        if loop.patience and progress.without_gain >= loop.patience:
+            return "early stop"
+        return "finished" if progress.tokens >= loop.max_tokens else ""
 
-    def loss(self, inputs: Tensor, targets: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Mean cross-entropy of a (T, B) window in nats a token, and the state after it."""
-        dtype = getattr(torch, self.config.loop.precision)
-        mixed = dtype is torch.bfloat16
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
-            features, state = self.model(inputs.to(self.device), state)
-        flat = targets.flatten().to(self.device)
-        return (
-            linear_cross_entropy(features.flatten(0, 1), self.model.output_weight, flat, dtype),
-            state,
+    def _after_step(self, log: RunLog, before: int) -> str:
+        """What is due now: look, report, validate, save. Says why the run is over, if it is."""
+        every, ended = self.config.loop.eval_tokens, self._ended() != ""
+        due = ended or before // every != self.progress.tokens // every
+        if not due and self.progress.step % self.check_steps:
+            return ""
+        interrupted, save = self.check()
+        self._report(log)
+        if due:
+            self.validate(log)
+        if save:
+            self.save()
+        return self._ended() or ("interrupted" if interrupted else "")
+
+    def train_step(self) -> None:
+        """One window."""
+        config, progress = self.config, self.progress
+        loop, optimizer = config.loop, self.state.optimizer
+        steps = window_length(loop.bptt, loop.variable_bptt, loop.seed, progress.step)
+        window = self.train_data.window(steps)
+        rate = learning_rate(config.optimizer, progress.tokens, loop.max_tokens)
+        for group in optimizer.param_groups:
+            # A shorter window gives a noisier gradient (Merity et al. 2018).
+            group["lr"] = rate * (steps / loop.bptt if loop.variable_bptt else 1)
+        # Dropout is drawn from the seed, the step and the process alone: nothing to save.
+        torch.manual_seed((loop.seed * 1_000_003 + progress.step) * 4096 + self.workers.rank)
+        self.objective.train()
+        share = self.workers.size / max(window.num_counted, 1)
+        loss, nll, self.state.carried = self.parallel(
+            *self._on_device(window), share, self.state.carried.detach()
         )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.state.model.parameters(), config.optimizer.clip)
+        optimizer.step()
+        progress.step += 1
+        progress.tokens += len(window.inputs) * loop.batch_size
+        self.state.position = self.train_data.position
+        self.state.average.update(progress.tokens / loop.max_tokens)
+        self.unchecked.append((nll, norm))
+
+    def check(self) -> tuple[bool, bool]:
+        """Look at what was computed since the last check: (interrupted, time to save).
+
+        All processes come to the same answer. Raises TrainingError where a loss is no number.
+        """
+        steps = len(self.unchecked)
+        flat = [number.double() for pair in self.unchecked for number in pair]
+        local = torch.stack(flat).tolist() if flat else []
+        self.unchecked.clear()
+        late = time.monotonic() - self.saved_at > self.config.loop.save_seconds
+        flags = [float(self.interrupted), float(late and self.workers.is_main)]
+        sums = self.workers.sum(local + flags)
+        for k in range(steps):
+            loss, norm = (x / self.workers.size for x in sums[2 * k : 2 * k + 2])
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise TrainingError(
+                    f"the loss became {loss} (gradient norm {norm}) at step "
+                    f"{self.progress.step - steps + k}: lower optimizer.lr or optimizer.clip and "
+                    "start again, or --resume from the last save"
+                )
+            self.unlogged.append((loss, norm))
+        return sums[-2] > 0, sums[-1] > 0
+
+    def _on_device(self, window: Window) -> tuple[Tensor, Tensor, Tensor | None]:
+        def move(array: object) -> Tensor:
+            tensor = torch.as_tensor(array)
+            if self.workers.device.type == "cpu":
+                return tensor
+            return tensor.pin_memory().to(self.workers.device, non_blocking=True)
+
+        rows = None if window.rows is None else move(window.rows)
+        return move(window.inputs), move(window.targets), rows
 
     @torch.no_grad()
     def valid_loss(self) -> float:
         """Nats a token over the validation text, state carried, with the averaged weights."""
-        self.model.eval()
-        self.valid_data.position = Position()
-        state: Any = self.model.initial_state(self.valid_data.batch_size)
-        total, count = 0.0, 0
-        with self.average.applied():
-            while self.valid_data.position.offset < self.valid_data.stream_length - 1:
-                inputs, targets = self.valid_data.window(self.config.loop.bptt)
-                loss, state = self.loss(torch.from_numpy(inputs), torch.from_numpy(targets), state)
-                total += float(loss) * inputs.size
-                count += inputs.size
-                if count >= self.config.loop.valid_limit:
-                    break
-        return total / count
+        self.objective.eval()
+        data, limit = self.valid_data, self.config.loop.valid_limit
+        data.position = Position()
+        carried = self.state.model.initial_state(data.num_mine)
+        total, count, read = torch.zeros((), device=self.workers.device), 0, 0
+        with self.state.average.applied():
+            while data.num_mine and not data.ended and read < limit:
+                window = data.window(self.config.loop.bptt)
+                _, nll, carried = self.objective(*self._on_device(window), 1.0, carried)
+                total += nll
+                count += len(window.targets)
+                read += len(window.inputs) * data.batch_size
+        nll, tokens = self.workers.sum([float(total), count])
+        return nll / max(tokens, 1)
 
-    def validate(self) -> None:
+    def validate(self, log: RunLog) -> None:
         """Measure, log, and keep the checkpoint if it is the best so far."""
-        loss = self.valid_loss()
-        self._log({"valid_loss": loss})
-        tqdm.write(f"{self.progress.tokens:>12,} tokens: validation {loss:.4f} nats a token")
-        if loss < self.progress.best_loss:
-            self.progress.best_loss, self.progress.without_gain = loss, 0
-            self.save_checkpoint()
-        else:
-            self.progress.without_gain += 1
+        loss, progress = self.valid_loss(), self.progress
+        if not math.isfinite(loss):
+            raise TrainingError(f"the validation loss became {loss}: lower optimizer.lr")
+        progress.losses.append(loss)
+        self.state.average.observe(progress.losses)
+        log.write(progress, {"valid_loss": loss})
+        log.say(f"{progress.tokens:>12,} tokens: validation {loss:.4f} nats a token")
+        if progress.without_gain == 0 and self.workers.is_main:
+            with self.state.average.applied():
+                self.publisher.save(self.state.model, progress)
 
-    def save_checkpoint(self) -> None:
-        with self.average.applied():
-            weights = {
-                name: tensor.detach().float().cpu().numpy().copy()
-                for name, tensor in self.model.state_dict().items()
-            }
-        progress = asdict(self.progress)
-        checkpoint = Checkpoint(
-            model=self.model.config,
-            weights=weights,
-            tokenizer=self.tokenizer,
-            storage=self.config.model.storage,
-            chat_template=CHAT_TEMPLATE if self.config.chat.enabled else None,
-            training={"config": self.config.model_dump(mode="json"), "progress": progress},
-            metrics={"valid_loss_nats_per_token": self.progress.best_loss},
-        )
-        save_checkpoint(checkpoint, self.out)
-
-    def save_state(self) -> None:
+    def save(self) -> None:
         """Everything that `resume` needs to go on as if nothing had happened."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
-        tensors |= {f"average.{i}": t for i, t in enumerate(self.average.tensors)}
-        carried = enumerate(flatten_state(self.state))
-        tensors |= {f"carried.{i}": t.clone() for i, t in carried}  # may share memory
-        scalars = {
-            "progress": asdict(self.progress),
-            "position": asdict(self.train_data.position),
-            "average_updates": self.average.num_updates,
-        }
-        save_run_state(self.run_folder / "state", tensors | rng_tensors(), scalars)
+        parts = flatten_state(self.state.carried)
+        carried = [self.workers.gather(part, dim=-2) for part in parts]
+        if self.workers.is_main:
+            self.state.save(self.folder / "state", carried)
+        self.saved_at = time.monotonic()
 
     def resume(self) -> bool:
         """Go back to the last save; False where there is none."""
-        if (saved := load_run_state(self.run_folder / "state")) is None:
-            return False
-        tensors, scalars = saved
-        self.model.load_state_dict(_section(tensors, "model."))
-        optimizer = self.optimizer.state_dict()
-        for name, tensor in _section(tensors, "optimizer.").items():
-            index, key = name.split(".")
-            optimizer["state"].setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict(optimizer)
-        self.average.load(_ordered(tensors, "average."), scalars["average_updates"])
-        carried = [tensor.to(self.device) for tensor in _ordered(tensors, "carried.")]
-        self.state = unflatten_state(self.state, carried)
-        restore_rng(tensors)
-        self.progress = Progress(**scalars["progress"])
-        self.train_data.position = Position(**scalars["position"])
-        return True
+        found = self.state.load(self.folder / "state", self.train_data.mine)
+        self.train_data.position = self.state.position
+        return found
+
+    def _report(self, log: RunLog) -> None:
+        if self.progress.step % _LOG_STEPS or not self.unlogged:
+            return
+        losses, norms = zip(*self.unlogged, strict=True)
+        self.unlogged.clear()
+        clip = self.config.optimizer.clip
+        values = {
+            "loss": sum(losses) / len(losses),
+            "grad_norm": sum(norms) / len(norms),
+            "clipped": sum(norm > clip for norm in norms) / len(norms),
+            "lr": float(self.state.optimizer.param_groups[0]["lr"]),
+            "tokens_per_second": self.progress.tokens / self.progress.seconds,
+        }
+        log.write(self.progress, values)
+
+    def _log(self) -> RunLog:
+        limit, main = self.config.loop.max_tokens, self.workers.is_main
+        return RunLog(self.folder, self.progress, limit, enabled=main)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -253,49 +264,7 @@ class Trainer:
                 signal.signal(number, handler)
             torch.set_flush_denormal(False)
 
-    def _bar(self) -> tqdm[Any]:
-        return tqdm(
-            total=self.config.loop.max_tokens,
-            initial=self.progress.tokens,
-            unit="tok",
-            unit_scale=True,
-            smoothing=0.05,
-            mininterval=1.0,
-        )
-
-    def _report(self, bar: tqdm[Any], loss: float, norm: float, tokens: int) -> None:
-        bar.update(tokens)
-        if self.progress.step % 20 == 0:
-            bar.set_postfix(loss=f"{loss:.3f}", norm=f"{norm:.2f}", refresh=False)
-            rate = self.optimizer.param_groups[0]["lr"]
-            clipped = norm > self.config.optimizer.clip
-            self._log({"loss": loss, "grad_norm": norm, "lr": rate, "clipped": clipped})
-
-    def _log(self, values: Mapping[str, Any]) -> None:
-        self.run_folder.mkdir(parents=True, exist_ok=True)
-        at = {"step": self.progress.step, "tokens": self.progress.tokens}
-        line = {**at, "seconds": round(self.progress.seconds, 1), **values}
-        with (self.run_folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
 
 def run_folder(out: Path) -> Path:
     """Where a run keeps its shards, resumable state and logs: beside the checkpoint."""
     return out.with_name(out.name + ".run")
-
-
-def valid_streams(path: Path, vocab_size: int) -> TokenStreams:
-    """Validation text in a few parallel streams; fewer where it is short."""
-    for streams in (_VALID_STREAMS, 4, 1):
-        with contextlib.suppress(ValueError):
-            return TokenStreams(path, vocab_size, streams, seed=0)
-    return TokenStreams(path, vocab_size, 1, seed=0)
-
-
-def _section(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _ordered(tensors: Mapping[str, Tensor], prefix: str) -> list[Tensor]:
-    section = _section(tensors, prefix)
-    return [section[str(i)] for i in range(len(section))]

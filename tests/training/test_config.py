@@ -5,7 +5,9 @@ from training.config import TrainConfig, load_config, parse_config, preset_names
 
 
 def test_every_preset_is_valid_and_says_what_to_expect() -> None:
-    assert {"tiny", "cpu-small"} <= set(preset_names())
+    assert set(preset_names()) == {
+        *("tiny", "cpu-small", "ptb-cpu", "wikitext2-cpu", "awd-wikitext2", "gpu-large")
+    }
     for name in preset_names():
         config = load_config(name)
         assert config.description, name

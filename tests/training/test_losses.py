@@ -16,7 +16,7 @@ def inputs(rows: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize("rows", [1, 7, 256, 600])  # below, at and above a chunk of rows
 def test_loss_and_gradients_are_those_of_torch(rows: int) -> None:
     features, weight, targets = inputs(rows)
-    expected = F.cross_entropy(F.linear(features, weight), targets)
+    expected = F.cross_entropy(F.linear(features, weight), targets, reduction="sum")
     want = torch.autograd.grad(3 * expected, (features, weight))
     loss = linear_cross_entropy(features, weight, targets)
     got = torch.autograd.grad(3 * loss, (features, weight))
@@ -27,7 +27,7 @@ def test_loss_and_gradients_are_those_of_torch(rows: int) -> None:
 
 def test_low_precision_stays_close_and_returns_the_inputs_types() -> None:
     features, weight, targets = inputs(300)
-    expected = F.cross_entropy(F.linear(features, weight), targets)
+    expected = F.cross_entropy(F.linear(features, weight), targets, reduction="sum")
     want = torch.autograd.grad(expected, (features, weight))
     loss = linear_cross_entropy(features, weight, targets, torch.bfloat16)
     got = torch.autograd.grad(loss, (features, weight))
@@ -43,4 +43,6 @@ def test_without_gradients_only_the_loss_is_computed() -> None:
     with torch.no_grad():
         loss = linear_cross_entropy(features, weight, targets)
     assert not loss.requires_grad
-    assert torch.allclose(loss, F.cross_entropy(F.linear(features, weight), targets), rtol=1e-5)
+    assert torch.allclose(
+        loss, F.cross_entropy(F.linear(features, weight), targets, reduction="sum"), rtol=1e-5
+    )

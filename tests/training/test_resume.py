@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,59 +13,60 @@ from models.checkpoint import load_checkpoint
 from tests.training.small_runs import train_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
+STEPS = 160  # of 8 x 16 tokens
 SETS = (
-    "loop.max_tokens=60000",
-    "loop.save_seconds=0.02",  # so that many of the kills fall into a save
-    "loop.eval_tokens=3000",
-    "optimizer.average=0.99",
+    f"loop.max_tokens={STEPS * 128}",
+    "loop.save_seconds=0.03",  # so that many of the kills fall into a save
+    "loop.eval_tokens=2500",
+    "averaging.kind=exponential",
+    "regularization.layer_dropout=0.2",
+    "regularization.weight_drop=0.2",
+    "loop.variable_bptt=true",
 )
+# The command, in a process that ends itself without warning some time after a given step.
+KILLED = """
+import os, signal, sys, threading
+from training.__main__ import main
+from training.trainer import Trainer
+
+step, delay = int(sys.argv[1]), float(sys.argv[2])
+train_step = Trainer.train_step
+
+def counted(self):
+    if self.progress.step == step:
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    train_step(self)
+
+Trainer.train_step = counted
+sys.exit(main(sys.argv[3:]))
+"""
 
 
-def start(sentences: dict[str, Path], out: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "training"]
-    command += train_arguments(sentences, out, *options, sets=SETS)
-    with log_of(out).open("ab") as log:
-        return subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log
+def run(files: dict[str, Path], out: Path, *options: str, kill: tuple[int, float]) -> int:
+    arguments = train_arguments(files, out, *options, sets=SETS)
+    command = [sys.executable, "-c", KILLED, *map(str, kill), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with out.with_suffix(".log").open("ab") as log:
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log, check=False
         )
-
-
-def log_of(out: Path) -> Path:
-    return out.with_suffix(".log")
+    return result.returncode
 
 
 def kill_and_resume(sentences: dict[str, Path], tmp_path: Path, kills: int, seed: int) -> None:
+    never = (-1, 0.0)
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
-    process = start(sentences, undisturbed)
-    wait_for_a_save(process, undisturbed)
-    began = time.monotonic()
-    assert process.wait(timeout=100) == 0
-    duration = time.monotonic() - began
-
-    draw = random.Random(seed)
-    process = start(sentences, out)
-    for _ in range(kills):
-        wait_for_a_save(process, out)
-        # Short lives: all of them together must not reach the end of the run.
-        time.sleep(draw.random() * duration / kills)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    assert run(sentences, undisturbed, kill=never) == 0, undisturbed.with_suffix(".log").read_text()
+    draw, span = random.Random(seed), STEPS // (kills + 1)
+    for k in range(kills):
+        moment = (k * span + draw.randrange(1, span), draw.random() * 0.05)
+        status = run(sentences, out, *(["--resume"] if k else []), kill=moment)
+        assert status == -signal.SIGKILL, out.with_suffix(".log").read_text()
         if out.exists():
             load_checkpoint(out)  # raises unless it is whole
-        process = start(sentences, out, "--resume")
-    assert process.wait(timeout=100) == 0, log_of(out).read_text()
-    assert "nothing to resume" not in log_of(out).read_text()
-    weights = "model.safetensors"
-    assert (out / weights).read_bytes() == (undisturbed / weights).read_bytes()
-
-
-def wait_for_a_save(process: subprocess.Popen[bytes], out: Path) -> None:
-    """By this process, not by one before it."""
-    state = out.with_name(f"{out.name}.run") / "state"
-    before = state.stat().st_ino if state.exists() else None
-    while not state.exists() or state.stat().st_ino == before:
-        assert process.poll() is None, log_of(out).read_text()
-        time.sleep(0.002)
+    assert run(sentences, out, "--resume", kill=never) == 0, out.with_suffix(".log").read_text()
+    for name in ("model.safetensors", "tokenizer.model"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
 def test_three_kills_leave_no_trace(sentences: dict[str, Path], tmp_path: Path) -> None:
@@ -74,6 +74,6 @@ def test_three_kills_leave_no_trace(sentences: dict[str, Path], tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_twenty_kills_leave_no_trace(sentences: dict[str, Path], tmp_path: Path) -> None:
     kill_and_resume(sentences, tmp_path, kills=20, seed=1)

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from training.config import OptimizerSection
-from training.schedule import learning_rate
+from training.optimizers import learning_rate
 
 CONFIG = OptimizerSection(lr=1.0, warmup_tokens=100, min_lr_ratio=0.1)
 

@@ -1,0 +1,83 @@
+"""The model card: what a checkpoint is, where it comes from and what was measured, in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from models.checkpoint import Checkpoint, expected_shapes
+
+
+def model_card(name: str, checkpoint: Checkpoint) -> str:
+    """The README.md of a checkpoint that `training` made, from its own record and metrics."""
+    training = checkpoint.training
+    parts = [
+        f"# {name}",
+        training["config"]["description"] or "A recurrent language model.",
+        _shape(checkpoint),
+        "## Data",
+        _data(training["origin"]),
+        "## Training",
+        _run(training),
+        "## Measured",
+        _measured(checkpoint.metrics),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shape(checkpoint: Checkpoint) -> str:
+    model = checkpoint.model
+    parameters = sum(math.prod(shape) for shape in expected_shapes(model).values())
+    rows = [
+        ("architecture", model.architecture),
+        ("parameters", f"{parameters:,}"),
+        ("embedding", model.embedding_size),
+        ("layers", " + ".join(map(str, model.hidden_sizes))),
+        ("softmax", "tied to the embedding" if model.tie_weights else "free"),
+        ("skip connections", "yes" if model.residual else "no"),
+        ("vocabulary", f"{model.vocab_size:,} pieces, {checkpoint.tokenizer.normalizer}"),
+        ("stored as", checkpoint.storage),
+        ("chat", "yes" if checkpoint.chat_template else "no"),
+    ]
+    return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows)
+
+
+def _data(origin: Mapping[str, Any]) -> str:
+    lines = [
+        f"Trained on {origin['train_tokens']:,} tokens of:",
+        "\n".join(f"- {source}" for source in origin["corpus"]),
+        f"Chosen by its loss on: {', '.join(origin['valid'])}.",
+        f"Licence of the data: {origin['license']}.",
+    ]
+    if origin["base"]:
+        lines.insert(0, f"Adapted from the checkpoint with digest `{origin['base']}`.")
+    return "\n\n".join(lines)
+
+
+def _run(training: Mapping[str, Any]) -> str:
+    progress = training["progress"]
+    hours = progress["seconds"] / 3600
+    return (
+        f"```\n{training['origin']['command']}\n```\n\n"
+        f"These are the weights after {progress['tokens']:,} tokens in {progress['step']:,} steps, "
+        f"{hours:.1f} hours. The whole configuration is in `config.json`."
+    )
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    loss = metrics["valid_loss_nats_per_token"]
+    text = f"Validation loss while training: {loss:.4f} nats a token."
+    if not (files := metrics.get("evaluations")):
+        return text
+    rows = [
+        f"| {name} | {m['bits_per_byte']:.4f} | {m['word_perplexity']:.2f} | "
+        f"{m['token_perplexity']:.2f} |"
+        for name, m in files.items()
+    ]
+    head = "| text | bits a byte | word perplexity | token perplexity |\n|---|---|---|---|\n"
+    note = (
+        "Of the stored weights, state carried through the text, by `python -m training evaluate`; "
+        "words and lines, stripped lines and newlines are counted as its documentation says."
+    )
+    return f"{text}\n\n{head}" + "\n".join(rows) + f"\n\n{note}"

@@ -1,0 +1,83 @@
+"""From the weights of a run to the checkpoint that others read."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.baselines import LanguageModel
+from models.checkpoint import Checkpoint, save_checkpoint
+from models.sentencepiece_model import ASSISTANT, END, SYSTEM, USER
+from models.tokenizer import Tokenizer
+from models.weights import Weights
+from training.card import model_card
+from training.config import TrainConfig
+from training.run_state import Progress
+
+CHAT_TEMPLATE = {
+    "roles": {"system": SYSTEM, "user": USER, "assistant": ASSISTANT},
+    "end_of_turn": END,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a model comes from.
+
+    corpus, valid: the sources as they were named. license: of the data. command: what started the
+    run. base: digest of the checkpoint that training began from, `weights` those it had.
+    """
+
+    corpus: tuple[str, ...]
+    valid: tuple[str, ...]
+    train_tokens: int
+    license: str
+    command: str
+    base: str | None = None
+    weights: Weights | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the checkpoint's record; all but the weights."""
+        fields = dataclasses.fields(self)
+        return {f.name: getattr(self, f.name) for f in fields if f.name != "weights"}
+
+
+class Publisher:
+    """Writes the checkpoint of a run to `out`, again and again as it gets better."""
+
+    def __init__(
+        self, config: TrainConfig, tokenizer: Tokenizer, origin: Origin, out: Path
+    ) -> None:
+        self.config, self.tokenizer, self.origin, self.out = config, tokenizer, origin, out
+
+    def save(self, model: LanguageModel, progress: Progress) -> None:
+        """Put the model as it is in the place of the last checkpoint."""
+        weights = {
+            name: tensor.detach().float().cpu().numpy().copy()
+            for name, tensor in model.state_dict().items()
+        }
+        training: Mapping[str, Any] = {
+            "config": self.config.model_dump(mode="json"),
+            "progress": dataclasses.asdict(progress),
+            "origin": self.origin.to_dict(),
+        }
+        checkpoint = Checkpoint(
+            model=model.config,
+            weights=weights,
+            tokenizer=self.tokenizer,
+            storage=self.config.model.storage,
+            chat_template=CHAT_TEMPLATE if self.config.chat.enabled else None,
+            training=training,
+            metrics={"valid_loss_nats_per_token": progress.best_loss},
+        )
+        card = model_card(self.out.name, checkpoint)
+        save_checkpoint(dataclasses.replace(checkpoint, card=card), self.out)
+
+    def add_curves(self, png: Path) -> None:
+        """Lay the run's curves beside the checkpoint, if there is one."""
+        if self.out.exists():
+            shutil.copyfile(png, self.out / png.name)

@@ -1,0 +1,174 @@
+"""Token ids on disk: a corpus becomes one flat file, written once.
+
+A document is begin + text + end; a dialogue is begin + (role + content + end-of-turn)* + end.
+Where only the assistant's turns are to be learnt, a file beside it holds a byte for every token: 1
+where the token counts as a prediction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sentencepiece_model import END
+from models.tokenizer import Tokenizer
+from training.corpus import CorpusError, Document, Source, read_source
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """`tokens`: the file of ids; `counted`: that of the bytes, None where every token counts."""
+
+    tokens: Path
+    counted: Path | None
+    vocab_size: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Ids of a text, and which of them count, both (N,)."""
+
+    ids: NDArray[np.uint32]
+    counted: NDArray[np.uint8]
+
+
+def encode_document(tokenizer: Tokenizer, document: Document) -> Encoded:
+    """Ids of a document with its control tokens.
+
+    Counted are running text, and of a dialogue what the assistant says and its end-of-turn: what
+    a chat asks the model for.
+    """
+    is_text = int(not document.turns)
+    ids = [tokenizer.bos_id] if document.starts else []
+    counted = [is_text] * len(ids)
+    for turn in document.turns:
+        role, end = tokenizer.control_ids[f"<|{turn.role}|>"], tokenizer.control_ids[END]
+        said = [*tokenizer.encode(turn.content), end]
+        ids += [role, *said]
+        counted += [0] + [int(turn.role == "assistant")] * len(said)
+    if is_text:
+        ids += tokenizer.encode(document.text)
+        counted += [1] * (len(ids) - len(counted))
+    if document.ends:
+        ids.append(tokenizer.eos_id)
+        counted.append(is_text)
+    return Encoded(np.array(ids, np.uint32), np.array(counted, np.uint8))
+
+
+def write_shard(
+    sources: Sequence[Source],
+    tokenizer: Tokenizer,
+    path: Path,
+    *,
+    assistant_only: bool = False,
+    processes: int = 1,
+) -> Shard:
+    """Encode `sources` into the file `path`, unless it already holds just that.
+
+    Blocks are encoded side by side and written in order, so the files do not depend on
+    `processes`.
+    """
+    counted = path.with_suffix(".counted") if assistant_only else None
+    shard = Shard(path, counted, tokenizer.vocab_size)
+    fingerprint = _fingerprint(sources, tokenizer, assistant_only)
+    record = path.with_suffix(".json")
+    if record.exists() and path.exists() and json.loads(record.read_text()) == fingerprint:
+        return shard
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)
+    documents = (document for source in sources for document in read_source(source))
+    _write(shard, _encoded(documents, tokenizer, processes))
+    if path.stat().st_size == 0:
+        names = ", ".join(str(source.path) for source in sources)
+        raise CorpusError(f"the corpus is empty: {names} hold no text")
+    record.write_text(json.dumps(fingerprint))
+    return shard
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
+def _write(shard: Shard, blocks: Iterable[Encoded]) -> None:
+    dtype = token_dtype(shard.vocab_size)
+    with shard.tokens.open("wb") as tokens:
+        if shard.counted is None:
+            for block in blocks:
+                tokens.write(block.ids.astype(dtype).tobytes())
+            return
+        with shard.counted.open("wb") as counted:
+            for block in blocks:
+                tokens.write(block.ids.astype(dtype).tobytes())
+                counted.write(block.counted.tobytes())
+
+
+class _Worker:
+    """Encodes blocks of documents in a process of its own."""
+
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, model_bytes: bytes) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+        cls.tokenizer = Tokenizer.from_bytes(model_bytes)
+
+    @classmethod
+    def encode(cls, block: Sequence[Document]) -> Encoded:
+        return _encode_block(cls.tokenizer, block)
+
+
+def _encode_block(tokenizer: Tokenizer, block: Sequence[Document]) -> Encoded:
+    parts = [encode_document(tokenizer, document) for document in block]
+    return Encoded(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.counted for part in parts]),
+    )
+
+
+def _encoded(
+    documents: Iterable[Document], tokenizer: Tokenizer, processes: int
+) -> Iterator[Encoded]:
+    """All documents block by block in order, whatever the number of processes."""
+    if processes == 1:
+        yield from (_encode_block(tokenizer, block) for block in _blocks(documents))
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _Worker.load, (tokenizer.model_bytes,)) as pool:
+        yield from pool.imap(_Worker.encode, _blocks(documents))
+
+
+def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    block: list[Document] = []
+    size = 0
+    for document in documents:
+        block.append(document)
+        size += len(document.text) + sum(len(turn.content) + 16 for turn in document.turns)
+        if size > _BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _fingerprint(
+    sources: Sequence[Source], tokenizer: Tokenizer, assistant_only: bool
+) -> dict[str, object]:
+    files = []
+    for source in sources:
+        try:
+            status = source.path.stat()
+        except OSError as error:
+            raise CorpusError(f"{source.path} cannot be read: {error.strerror}") from error
+        files.append([repr(source), status.st_size, status.st_mtime_ns])
+    digest = hashlib.sha256(tokenizer.model_bytes).hexdigest()
+    return {"files": files, "tokenizer": digest, "assistant_only": assistant_only}
