@@ -11,7 +11,7 @@ from models.config import ModelConfig
 class StateLayout:
     """A state is h and c of each layer, first to last, then the features fed to the softmax.
 
-    The features are kept apart only where skip connections make them differ from the last h.
+    The features are kept apart only where a skip connection makes them differ from the last h.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -19,8 +19,7 @@ class StateLayout:
 
     @classmethod
     def of(cls, config: ModelConfig) -> StateLayout:
-        skips = any(config.has_skip(k) for k in range(config.num_layers))
-        return cls(config.hidden_sizes, skips)
+        return cls(config.hidden_sizes, config.has_skip(config.num_layers - 1))
 
     @property
     def size(self) -> int:
