@@ -68,16 +68,21 @@ class History:
 
         Control tokens among them stay what they are. Bytes that are no UTF-8 become U+FFFD.
         """
-        history = self
+        # Not with_control, which copies all ids so far: many control tokens would take quadratic
+        # time.
+        grown = list(self.ids)
+        history = replace(self, ids=())
         for is_control, run in groupby(ids, self.tokenizer.is_control):
             if is_control:
-                for token_id in run:
-                    history = history.with_control(token_id)
+                grown += (*history.tokens(), *run)
+                history = History(tokenizer=self.tokenizer, start=self.start)
             else:
                 history = history.with_text(
                     self.tokenizer.decode(run, continuation=history.in_line)
                 )
-        return history
+                grown += history.ids
+                history = replace(history, ids=())
+        return replace(history, ids=tuple(grown))
 
     def with_part(self, part: str | Sequence[int]) -> History:
         """`with_text` or `with_ids`, by the kind of `part`."""

@@ -60,6 +60,23 @@ def test_ids_of_a_text_are_the_text(start: History, parts: list[str]) -> None:
     assert start.with_ids(mixed) == start.with_text(parts[0]).with_control(mixed[-1])
 
 
+@given(cuts, st.sampled_from(["<s>", "<|user|>", "<|end|>"]), st.integers(1, 2))
+def test_ids_with_control_tokens_among_them_grow_piece_by_piece(
+    start: History, parts: list[str], piece: str, count: int
+) -> None:
+    tokenizer, control = start.tokenizer, start.tokenizer.control_ids[piece]
+    history, ids = start.with_text("some wor"), list[int]()
+    expected = history
+    for part in parts:
+        text = tokenizer.decode(tokenizer.encode(part), continuation=expected.in_line)
+        expected = expected.with_text(text)
+        ids += tokenizer.encode(part)
+        for _ in range(count):
+            expected = expected.with_control(control)
+            ids.append(control)
+    assert history.with_ids(ids) == expected
+
+
 @given(texts, st.data())
 def test_ids_are_brought_into_canonical_form(
     start: History, text: str, data: st.DataObject
