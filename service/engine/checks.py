@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from service.engine.request import Request, SamplingParams
+
+_RANGES = {
+    "temperature": (0, 1e4),
+    "top_p": (0, 1),
+    "typical_p": (0, 1),
+    "min_p": (0, 1),
+    "repetition_penalty": (0.01, 100),
+    "presence_penalty": (-100, 100),
+    "frequency_penalty": (-100, 100),
+    "length_penalty": (-100, 100),
+}
 
 
 def check_request(request: Request, vocab_size: int, state_size: int) -> None:
@@ -37,13 +49,16 @@ def _check_sampling(params: SamplingParams, vocab_size: int) -> None:
     for name, least in (("max_tokens", 1), ("n", 1), ("min_tokens", 0), ("top_k", 0)):
         if getattr(params, name) < least:
             raise ValueError(f"{name} must be at least {least}, not {getattr(params, name)}")
-    if params.temperature < 0 or params.repetition_penalty <= 0:
-        raise ValueError("temperature must be at least 0, repetition_penalty above 0")
+    for name, (lowest, highest) in _RANGES.items():
+        # Written so that NaN fails too.
+        if not lowest <= getattr(params, name) <= highest:
+            value = getattr(params, name)
+            raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}")
     for name in ("top_p", "typical_p"):
-        if not 0 < getattr(params, name) <= 1:
-            raise ValueError(f"{name} must be above 0 and at most 1, not {getattr(params, name)}")
-    if not 0 <= params.min_p <= 1:
-        raise ValueError(f"min_p must be between 0 and 1, not {params.min_p}")
+        if getattr(params, name) == 0:
+            raise ValueError(f"{name} must be above 0")
+    if not all(math.isfinite(bias) for bias in params.logit_bias.values()):
+        raise ValueError("logit_bias must be finite; ban tokens by suppressed_token_ids")
     if params.beam_width is not None and params.beam_width < params.n:
         raise ValueError(f"beam_width ({params.beam_width}) must be at least n ({params.n})")
     _check_ids("logit_bias", params.logit_bias, vocab_size)

@@ -22,7 +22,7 @@ from service.engine.request import (
     TokenOutput,
 )
 from service.engine.runner import ModelRunner
-from service.engine.sampler import SampleState, modified, sample, top_logprobs
+from service.engine.sampler import SampleState, Scratch, modified, sample, top_logprobs
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache, start_key
 from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit
@@ -60,6 +60,7 @@ class Engine:
         self._memory = PrefixMemory(cache, runner.logprobs_of_state)
         self.counters = Counters()
         self._features = runner.layout.slices()["features"]
+        self._scratch = Scratch()
         self._progress: dict[str, Progress] = {}
         self._touched: dict[str, Progress] = {}
 
@@ -275,7 +276,8 @@ class Engine:
         places, units = [place for place, _ in draws], [unit for _, unit in draws]
         if places != list(range(len(logprobs))):
             logprobs = logprobs[places]
-        drawn = sample(logprobs, [u.state for u in units], lambda k: self._logits(units, k))
+        states = [unit.state for unit in units]
+        drawn = sample(logprobs, states, lambda k: self._logits(units, k), self._scratch)
         finished = []
         for unit, token, logprob, top in zip(
             units, drawn.ids, drawn.logprobs, drawn.tops, strict=True

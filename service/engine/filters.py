@@ -3,7 +3,8 @@
 A distribution over V tokens is first cut to a few candidates that surely contain the tokens that
 survive; filters then work on these. Blocks of the vocabulary give the cut: the k-th largest block
 maximum is a lower bound for the k-th largest value, so whatever lies below it is not among the top
-k. Rows are independent of each other.
+k. Candidates stay in order of their ids, so that sums over the survivors do not depend on how many
+candidates there were. Rows are independent of each other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _BLOCKS = 256
 
 @dataclass(frozen=True)
 class Candidates:
-    """For each row the largest values in descending order (ties: lower id first).
+    """Of each row at least the largest values asked for, by ascending id.
 
     values, ids: (R, C); short rows are padded with -inf.
     """
@@ -29,26 +30,22 @@ class Candidates:
     ids: NDArray[np.int64]
 
 
-def top_candidates(values: Floats, count: int) -> Candidates:
+def candidates(values: Floats, count: int) -> Candidates:
     """At least the `count` largest of each row of (R, V); count <= V."""
     rows, vocab = values.shape
-    if 2 * count >= vocab or vocab < 2 * _BLOCKS:
-        order = np.argsort(-values, axis=1, kind="stable")[:, :count].astype(np.int64)
-        return Candidates(np.take_along_axis(values, order, axis=1), order)
+    if 4 * count >= vocab or vocab < 4 * _BLOCKS:
+        ids = np.broadcast_to(np.arange(vocab), values.shape)
+        return Candidates(values, ids)
     thresholds = _lower_bounds(values, count)
     flat = np.flatnonzero((values >= thresholds[:, None]).ravel())
     row_of, ids = np.divmod(flat, vocab)
     counts = np.bincount(row_of, minlength=rows)
-    width = int(counts.max())
     column = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-    padded = np.full((rows, width), -np.inf, np.float32)
-    padded_ids = np.zeros((rows, width), np.int64)
-    padded[row_of, column] = values[row_of, ids]
+    padded = np.full((rows, int(counts.max())), -np.inf, np.float32)
+    padded_ids = np.zeros(padded.shape, np.int64)
+    padded[row_of, column] = values.ravel()[flat]
     padded_ids[row_of, column] = ids
-    order = np.argsort(-padded, axis=1, kind="stable")
-    return Candidates(
-        np.take_along_axis(padded, order, axis=1), np.take_along_axis(padded_ids, order, axis=1)
-    )
+    return Candidates(padded, padded_ids)
 
 
 def _lower_bounds(values: Floats, count: int) -> Floats:
@@ -62,29 +59,48 @@ def _lower_bounds(values: Floats, count: int) -> Floats:
     return bounds
 
 
-def keep_top_k(values: Floats, top_k: NDArray[np.int64]) -> None:
-    """Candidates past each row's k become -inf; 0 keeps all. Ties are cut by order."""
-    limits = np.where(top_k > 0, top_k, values.shape[1])
-    values[np.arange(values.shape[1]) >= limits[:, None]] = -np.inf
+def top_candidates(values: Floats, count: int) -> Candidates:
+    """Just the `count` largest of each row, in descending order (ties: lower id first)."""
+    found = candidates(values, count)
+    order = np.argsort(-found.values, axis=1, kind="stable")[:, :count]
+    return Candidates(
+        np.take_along_axis(found.values, order, axis=1),
+        np.take_along_axis(found.ids, order, axis=1),
+    )
 
 
-def keep_min_p(values: Floats, min_p: NDArray[np.float64]) -> None:
-    """Tokens less than min_p times as probable as the best become -inf; 0 keeps all."""
+def descending(values: Floats) -> Floats:
+    """Each row's values, largest first; the order of equal ones does not matter."""
+    ordered: Floats = np.sort(values, axis=1)[:, ::-1]
+    return ordered
+
+
+def num_min_p(ordered: Floats, min_p: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many are at least min_p times as probable as the best; `ordered`: shifted to 0."""
     with np.errstate(divide="ignore"):
-        floor = values[:, :1] + np.log(min_p)[:, None]
-    values[values < floor] = -np.inf
+        floors = np.log(min_p)
+    count: NDArray[np.int64] = np.count_nonzero(ordered >= floors[:, None], axis=1)
+    return count
 
 
-def keep_top_p(probabilities: NDArray[np.float64], top_p: NDArray[np.float64]) -> None:
-    """The smallest leading set whose mass reaches top_p stays; the rest becomes 0.
+def num_top_p(
+    ordered_weights: NDArray[np.float64], masses: NDArray[np.float64], top_p: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Size of the smallest leading set whose share of `masses` reaches top_p, at least 1."""
+    before = np.cumsum(ordered_weights, axis=1) - ordered_weights
+    inside = (before < (top_p * masses)[:, None]) & (ordered_weights > 0)
+    count: NDArray[np.int64] = np.maximum(np.count_nonzero(inside, axis=1), 1)
+    return count
 
-    probabilities: (R, C), descending, of the whole row: where the candidates' mass falls short of
-    top_p, all of them stay, and the caller must have made sure that there are no more.
-    """
-    before = np.cumsum(probabilities, axis=1) - probabilities
-    drop = before >= top_p[:, None]
-    drop[:, 0] = False
-    probabilities[drop] = 0
+
+def keep_largest(values: Floats, ordered: Floats, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask of each row's `counts` largest; of equal ones those with lower ids stay."""
+    limits = ordered[np.arange(len(values)), counts - 1][:, None]
+    keep = values > limits
+    missing = counts - np.count_nonzero(keep, axis=1)
+    equal = values == limits
+    keep |= equal & (np.cumsum(equal, axis=1) <= missing[:, None])
+    return keep
 
 
 def keep_typical(values: Floats, typical_p: float) -> None:

@@ -112,6 +112,11 @@ class OnnxRunner:
         return self._buffers["logprobs"][: len(rows)]
 
     def logits(self, features: Floats) -> Floats:
+        # More than max_rows where many continuations begin at once.
+        parts = [features[k : k + self.max_rows] for k in range(0, len(features), self.max_rows)]
+        return np.concatenate([self._logits(part) for part in parts])
+
+    def _logits(self, features: Floats) -> Floats:
         rows = np.zeros((self._padded(len(features)), features.shape[1]), np.float32)
         rows[: len(features)] = features
         result: Floats = self._head.run(["logits"], {"features": rows})[0]

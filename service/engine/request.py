@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,8 +144,7 @@ class PromptOutput:
     state: Floats | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenOutput:
+class TokenOutput(NamedTuple):
     """One generated token of continuation `sample` of prompt `prompt`."""
 
     prompt: int
@@ -156,8 +155,7 @@ class TokenOutput:
     finish_reason: FinishReason | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RequestOutput:
+class RequestOutput(NamedTuple):
     """News of one request. The last one has `finished` set (and `error` if it failed)."""
 
     request_id: str

@@ -10,22 +10,41 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.filters import (
-    keep_min_p,
-    keep_top_k,
-    keep_top_p,
+    candidates,
+    descending,
+    keep_largest,
     keep_typical,
+    num_min_p,
+    num_top_p,
     top_candidates,
 )
 from service.engine.random_numbers import uniform
 from service.engine.request import Floats, SamplingParams, TopLogprobs
 
-_FEWEST_CANDIDATES = 64
+_CANDIDATES = (64, 256, 1024)  # stages before the whole vocabulary is looked at
 _BLOCK = 128  # of the inverse cumulative distribution
+_VANISHING = 1e-30
+_COLDEST = 1e-4  # below it a temperature is 0: its inverse would leave float32
+
+
+class Scratch:
+    """A large array used again and again, since fresh memory costs more than the sums in it."""
+
+    def __init__(self) -> None:
+        self._array = np.zeros((0, 0), np.float32)
+
+    def padded(self, rows: int, vocab: int) -> Floats:
+        """(rows, vocab rounded up to whole blocks), the padding 0, the rest anything."""
+        width = -(-vocab // _BLOCK) * _BLOCK
+        if self._array.shape[0] < rows or self._array.shape[1] != width:
+            self._array = np.zeros((rows, width), np.float32)
+        return self._array[:rows]
 
 
 @dataclass(slots=True)
@@ -33,6 +52,7 @@ class SampleState:
     """What a continuation brings to its own sampling.
 
     key: of its random stream; prompt: token ids before it; generated: those it has made so far.
+    num_kept: tokens that survived the filters last time: a guess that saves time, no more.
     """
 
     params: SamplingParams
@@ -40,6 +60,7 @@ class SampleState:
     prompt: Sequence[int] = ()
     generated: list[int] = field(default_factory=list)
     counts: Counter[int] = field(default_factory=Counter)
+    num_kept: int = 0
     prompt_set: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
@@ -68,13 +89,19 @@ class Sampled:
 LogitsOf = Callable[[Sequence[int]], Floats]
 
 
-def sample(logprobs: Floats, rows: Sequence[SampleState], logits_of: LogitsOf) -> Sampled:
+def sample(
+    logprobs: Floats,
+    rows: Sequence[SampleState],
+    logits_of: LogitsOf,
+    scratch: Scratch | None = None,
+) -> Sampled:
     """Draw a token for each row of `logprobs` (R, V), which is changed and put back in between.
 
     logits_of: rows -> their logits (len, V); asked only where a repetition penalty needs signs.
+    scratch: the caller's, kept from call to call.
     """
     with modified(logprobs, rows, logits_of):
-        ids = _choose(logprobs, rows)
+        ids = _choose(logprobs, rows, scratch or Scratch())
         possible = ~np.isneginf(logprobs[np.arange(len(rows)), ids])
     chosen = logprobs[np.arange(len(rows)), ids].tolist()
     drawn = [i if ok else None for i, ok in zip(ids.tolist(), possible.tolist(), strict=True)]
@@ -162,27 +189,31 @@ def _banned(row: SampleState) -> list[int]:
     return banned
 
 
-def _choose(values: Floats, rows: Sequence[SampleState]) -> NDArray[np.int64]:
+def _choose(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.int64]:
     """Ids for modified log-probabilities (R, V): greedy, truncated and free rows apart."""
     ids = np.empty(len(rows), np.int64)
     kinds = [_kind(row.params) for row in rows]
-    for kind, choose in (("greedy", _greedy), ("truncated", _truncated), ("free", _free)):
+    for kind in set(kinds):
         members = [r for r, own in enumerate(kinds) if own == kind]
-        if members:
-            part = values if len(members) == len(rows) else values[members]
-            ids[members] = choose(part, [rows[r] for r in members])
+        part = values if len(members) == len(rows) else values[members]
+        mine = [rows[r] for r in members]
+        if kind == "greedy":
+            ids[members] = _greedy(part)
+        elif kind == "truncated":
+            ids[members] = _truncated(part, mine, scratch)
+        else:
+            ids[members] = _free(part, mine, scratch)
     return ids
 
 
 def _kind(params: SamplingParams) -> str:
-    if params.temperature == 0:
+    if params.temperature < _COLDEST:
         return "greedy"
     cut = params.top_k > 0 or params.top_p < 1 or params.min_p > 0 or params.typical_p < 1
     return "truncated" if cut else "free"
 
 
-def _greedy(values: Floats, rows: Sequence[SampleState]) -> NDArray[np.int64]:
-    del rows
+def _greedy(values: Floats) -> NDArray[np.int64]:
     ids: NDArray[np.int64] = values.argmax(axis=1)
     return ids
 
@@ -191,52 +222,71 @@ def _uniforms(rows: Sequence[SampleState]) -> NDArray[np.float64]:
     return np.array([uniform(row.key, len(row.generated)) for row in rows])
 
 
-def _scaled(values: Floats, rows: Sequence[SampleState]) -> Floats:
-    """values / temperature with the largest of each row at 0; a new array."""
-    inverse = np.array([1 / row.params.temperature for row in rows], np.float32)
-    largest = values.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        scaled: Floats = (values - largest) * inverse[:, None]
-    return scaled
+def _weights(
+    values: Floats, rows: Sequence[SampleState], scratch: Scratch
+) -> tuple[Floats, NDArray[np.float64], NDArray[np.bool_]]:
+    """exp(value / temperature) (R, blocks, _BLOCK), sums of blocks, and which rows are shifted.
 
-
-def _free(values: Floats, rows: Sequence[SampleState]) -> NDArray[np.int64]:
-    """Inverse of the cumulative distribution: find the block, then the token in it."""
+    Log-probabilities need no shift before exp, unless what bans and a low temperature leave of a
+    row all but vanishes; then the row is shifted to have its largest at 0.
+    """
     count, vocab = values.shape
-    weights = np.zeros((count, -(-vocab // _BLOCK) * _BLOCK), np.float32)
-    np.exp(_scaled(values, rows), out=weights[:, :vocab])
-    sums = weights.reshape(count, -1, _BLOCK).sum(axis=2)
-    ends = np.cumsum(sums, axis=1, dtype=np.float64)
+    padded = scratch.padded(count, vocab)
+    weights = padded[:, :vocab]
+    inverse = np.array([1 / row.params.temperature for row in rows], np.float32)
+    if (inverse == 1).all():
+        np.exp(values, out=weights)
+    else:
+        np.exp(np.multiply(values, inverse[:, None], out=weights), out=weights)
+    blocks = padded.reshape(count, -1, _BLOCK)
+    sums = blocks.sum(axis=2)
+    shifted = sums.sum(axis=1) < _VANISHING
+    for r in np.flatnonzero(shifted).tolist():
+        with np.errstate(invalid="ignore"):  # -inf - -inf where nothing is left at all
+            weights[r] = np.exp((values[r] - values[r].max()) * inverse[r])
+        sums[r] = blocks[r].sum(axis=1)
+    return blocks, sums.astype(np.float64), shifted
+
+
+def _free(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.int64]:
+    """Inverse of the cumulative distribution: find the block, then the token in it."""
+    blocks, sums, _ = _weights(values, rows, scratch)
+    ends = np.cumsum(sums, axis=1)
     targets = _uniforms(rows) * ends[:, -1]
-    ids = np.empty(count, np.int64)
-    for r, target in enumerate(targets):
-        block = int(np.searchsorted(ends[r], target, side="right"))
-        start = block * _BLOCK
-        inside = np.cumsum(weights[r, start : start + _BLOCK], dtype=np.float64)
-        rest = target - (ends[r, block - 1] if block else 0.0)
-        place = min(int(np.searchsorted(inside, rest, side="right")), _BLOCK - 1)
-        while place and weights[r, start + place] == 0:  # rounding may pass the last possible one
-            place -= 1
-        ids[r] = start + place
+    block = np.minimum(np.count_nonzero(ends <= targets[:, None], axis=1), ends.shape[1] - 1)
+    each = np.arange(len(rows))
+    before = np.where(block > 0, ends[each, block - 1], 0.0)
+    ids: NDArray[np.int64] = block * _BLOCK + _invert(blocks[each, block], targets - before)
     return ids
 
 
-def _truncated(values: Floats, rows: Sequence[SampleState]) -> NDArray[np.int64]:
-    """Rows with any of min_p, top_k, typical_p, top_p."""
-    params = [row.params for row in rows]
-    if any(p.typical_p < 1 for p in params):
-        values = _typical_rows(values, params)
+def _invert(weights: NDArray[Any], targets: NDArray[np.float64]) -> NDArray[np.int64]:
+    """First place of each row where the running sum passes the target; never a weight of 0."""
+    ends = np.cumsum(weights, axis=1, dtype=np.float64)
+    # Rounding may leave a target at or past the end: the last possible place takes it.
+    last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+    places: NDArray[np.int64] = np.minimum(np.count_nonzero(ends <= targets[:, None], axis=1), last)
+    return places
+
+
+def _truncated(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.int64]:
+    """Rows with any of min_p, top_k, typical_p, top_p: among few candidates, or more if need be."""
+    if any(row.params.typical_p < 1 for row in rows):
+        values = _typical_rows(values, [row.params for row in rows])
     vocab = values.shape[1]
-    most = max((p.top_k for p in params), default=0)
-    count = min(max(most, _FEWEST_CANDIDATES), vocab)
+    masses = _masses(values, rows, scratch)
     ids = np.full(len(rows), -1, np.int64)
-    pending = np.arange(len(rows))
-    while len(pending):
-        part = values if len(pending) == len(rows) else values[pending]
-        mine = [rows[r] for r in pending.tolist()]
-        ids[pending], complete = _draw(part, mine, count)
-        pending = pending[~complete]
-        count = min(8 * count, vocab)
+    needs = [row.params.top_k or row.num_kept * 5 // 4 for row in rows]
+    pending = list(range(len(rows)))
+    for count in (*(c for c in _CANDIDATES if 4 * c < vocab), vocab):
+        members = [r for r in pending if needs[r] <= count or count == vocab]
+        if not members:
+            continue
+        whole = len(members) == len(rows)
+        part = values if whole else values[members]
+        ids[members], complete = _draw(part, [rows[r] for r in members], masses[members], count)
+        done = {r for r, ok in zip(members, complete.tolist(), strict=True) if ok}
+        pending = [r for r in pending if r not in done]
     return ids
 
 
@@ -244,10 +294,10 @@ def _typical_rows(values: Floats, params: Sequence[SamplingParams]) -> Floats:
     values = values.copy()
     for r, p in enumerate(params):
         if p.typical_p < 1:
-            # The filter looks at the distribution that temperature and top_k leave.
+            # The filter looks at the distribution that temperature, min_p and top_k leave.
             scaled = (values[r] - values[r].max()) / np.float32(p.temperature)
-            if p.top_k:
-                kept = top_candidates(scaled[None], min(p.top_k, len(scaled))).ids[0, : p.top_k]
+            if p.top_k and p.top_k < len(scaled):
+                kept = top_candidates(scaled[None], p.top_k).ids[0]
                 mask = np.ones(len(scaled), bool)
                 mask[kept] = False
                 scaled[mask] = -np.inf
@@ -258,44 +308,58 @@ def _typical_rows(values: Floats, params: Sequence[SamplingParams]) -> Floats:
     return values
 
 
+def _is_cut(params: SamplingParams) -> bool:
+    """Whether something besides top_p truncates; top_p then looks at what that leaves."""
+    return params.min_p > 0 or params.top_k > 0 or params.typical_p < 1
+
+
+def _masses(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.float64]:
+    """For rows that top_p alone truncates: the sum over the vocabulary of exp((value - largest) /
+    temperature), else NaN."""
+    masses = np.full(len(rows), np.nan)
+    whole = [r for r, row in enumerate(rows) if not _is_cut(row.params)]
+    if whole:
+        part = values if len(whole) == len(rows) else values[whole]
+        mine = [rows[r] for r in whole]
+        _, sums, shifted = _weights(part, mine, scratch)
+        inverse = np.array([1 / row.params.temperature for row in mine])
+        largest = np.where(shifted, 1.0, np.exp(part.max(axis=1) * inverse))
+        masses[whole] = sums.sum(axis=1) / largest
+    return masses
+
+
 def _draw(
-    values: Floats, rows: Sequence[SampleState], count: int
+    values: Floats, rows: Sequence[SampleState], masses: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Draw among `count` candidates a row; the second array tells where that many sufficed.
 
-    Sums run from the most probable token on, so that a row's result does not depend on how many
-    candidates its neighbours asked for.
+    Sums run in an order that the candidates' number does not change: from the largest down to
+    find the survivors, by ascending id to draw one of them.
     """
     params = [row.params for row in rows]
-    best = top_candidates(values, count)
+    few = candidates(values, count)
     inverse = np.array([1 / p.temperature for p in params])
+    ordered = descending(few.values)
+    shifted = (ordered - ordered[:, :1]) * inverse[:, None]
+    possible = np.count_nonzero(~np.isneginf(shifted), axis=1)
+    top_k = np.array([p.top_k or values.shape[1] for p in params])
+    min_p = np.array([p.min_p for p in params])
+    keep = np.minimum(np.minimum(top_k, num_min_p(shifted, min_p)), possible)
+    cut = np.array([_is_cut(p) for p in params])
+    everything = few.values.shape[1] == values.shape[1]
+    complete = (keep < count) | (keep >= top_k) | everything
+    weights = np.exp(shifted)
+    weights[np.arange(weights.shape[1]) >= keep[:, None]] = 0
+    sums = np.cumsum(weights, axis=1)[:, -1]
+    masses = np.where(cut, sums, masses)
     top_p = np.array([p.top_p for p in params])
-    scaled = (best.values - best.values[:, :1]) * inverse[:, None]
-    keep_min_p(scaled, np.array([p.min_p for p in params]))
-    keep_top_k(scaled, np.array([p.top_k for p in params]))
-    weights = np.exp(scaled)
-    masses = np.cumsum(weights, axis=1)[:, -1]
-    # Rows that min_p, top_k or typical_p cut are complete once the cut lies among the candidates;
-    # of the others the candidates must hold top_p of the mass of the whole row.
-    cut = np.array([p.min_p > 0 or p.top_k > 0 or p.typical_p < 1 for p in params])
-    complete = np.isneginf(scaled[:, -1])
-    if not cut.all():
-        masses[~cut] = _whole_mass(values[~cut], inverse[~cut], best.values[~cut])
-        weights /= masses[:, None]
-        complete[~cut] = np.cumsum(weights[~cut], axis=1)[:, -1] >= top_p[~cut]
-    else:
-        weights /= masses[:, None]
-    complete |= best.values.shape[1] == values.shape[1]
-    keep_top_p(weights, top_p)
-    ends = np.cumsum(weights, axis=1)
-    targets = _uniforms(rows) * ends[:, -1]
-    place = (ends <= targets[:, None]).sum(axis=1)
-    place = np.minimum(place, np.count_nonzero(weights, axis=1) - 1)
-    return best.ids[np.arange(len(rows)), place], complete
-
-
-def _whole_mass(values: Floats, inverse: NDArray[np.float64], best: Floats) -> NDArray[np.float64]:
-    """Sum over the whole row of exp((value - largest) / temperature), (R,)."""
-    shifted = (values - best[:, :1]) * inverse[:, None].astype(np.float32)
-    mass: NDArray[np.float64] = np.exp(shifted, out=shifted).sum(axis=1, dtype=np.float64)
-    return mass
+    complete = np.where(cut, complete, (sums >= top_p * masses) | everything)
+    keep = np.minimum(keep, num_top_p(weights, masses, top_p))
+    mask = keep_largest(few.values, ordered, keep)
+    scaled = (few.values - ordered[:, :1]) * inverse[:, None]
+    survivors = np.where(mask, np.exp(scaled), 0.0)
+    ends = np.cumsum(survivors, axis=1)[:, -1]
+    places = _invert(survivors, _uniforms(rows) * ends)
+    for row, size in zip(rows, keep.tolist(), strict=True):
+        row.num_kept = size
+    return few.ids[np.arange(len(rows)), places], complete

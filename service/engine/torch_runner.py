@@ -68,9 +68,13 @@ class TorchRunner:
 
     @torch.no_grad()
     def logits(self, features: Floats) -> Floats:
-        result: Floats = (
-            (torch.from_numpy(features).to(self.device) @ self._softmax.T).cpu().numpy()
-        )
+        # In full batches, for the same bits; more than one where many continuations begin at once.
+        parts, size = [], self.max_rows
+        for part in torch.from_numpy(features).split(size):
+            rows = torch.zeros(size, self.layout.features_size, device=self.device)
+            rows[: len(part)] = part.to(self.device)
+            parts.append((rows @ self._softmax.T)[: len(part)].cpu())
+        result: Floats = torch.cat(parts).numpy()
         return result
 
     @torch.no_grad()
