@@ -100,7 +100,7 @@ class GenerationRequest(RequestModel):
         None, ge=-2, le=2, description="as `presence_penalty`, for each occurrence (0)"
     )
     repetition_penalty: float | None = Field(
-        None, gt=0, le=10, description="above 1 discourages tokens of prompt and text (1)"
+        None, ge=0.01, le=10, description="above 1 discourages tokens of prompt and text (1)"
     )
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
         {}, description="by token id, what is added to its logit"

@@ -49,16 +49,7 @@ def _check_sampling(params: SamplingParams, vocab_size: int) -> None:
     for name, least in (("max_tokens", 1), ("n", 1), ("min_tokens", 0), ("top_k", 0)):
         if getattr(params, name) < least:
             raise ValueError(f"{name} must be at least {least}, not {getattr(params, name)}")
-    for name, (lowest, highest) in _RANGES.items():
-        # Written so that NaN fails too.
-        if not lowest <= getattr(params, name) <= highest:
-            value = getattr(params, name)
-            raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}")
-    for name in ("top_p", "typical_p"):
-        if getattr(params, name) == 0:
-            raise ValueError(f"{name} must be above 0")
-    if not all(math.isfinite(bias) for bias in params.logit_bias.values()):
-        raise ValueError("logit_bias must be finite; ban tokens by suppressed_token_ids")
+    _check_ranges(params)
     if params.beam_width is not None and params.beam_width < params.n:
         raise ValueError(f"beam_width ({params.beam_width}) must be at least n ({params.n})")
     _check_ids("logit_bias", params.logit_bias, vocab_size)
@@ -69,6 +60,19 @@ def _check_sampling(params: SamplingParams, vocab_size: int) -> None:
         if not word:
             raise ValueError("bad_words must not hold an empty sequence")
         _check_ids("bad_words", word, vocab_size)
+
+
+def _check_ranges(params: SamplingParams) -> None:
+    for name, (lowest, highest) in _RANGES.items():
+        # Written so that NaN fails too.
+        if not lowest <= getattr(params, name) <= highest:
+            value = getattr(params, name)
+            raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}")
+    for name in ("top_p", "typical_p"):
+        if getattr(params, name) == 0:
+            raise ValueError(f"{name} must be above 0")
+    if not all(math.isfinite(bias) for bias in params.logit_bias.values()):
+        raise ValueError("logit_bias must be finite; ban tokens by suppressed_token_ids")
 
 
 def _check_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:

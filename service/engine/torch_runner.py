@@ -70,7 +70,8 @@ class TorchRunner:
     def logits(self, features: Floats) -> Floats:
         # In full batches, for the same bits; more than one where many continuations begin at once.
         parts, size = [], self.max_rows
-        for part in torch.from_numpy(features).split(size):
+        for start in range(0, len(features), size):
+            part = torch.from_numpy(features[start : start + size])
             rows = torch.zeros(size, self.layout.features_size, device=self.device)
             rows[: len(part)] = part.to(self.device)
             parts.append((rows @ self._softmax.T)[: len(part)].cpu())
