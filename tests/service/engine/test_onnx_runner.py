@@ -128,6 +128,7 @@ def test_a_kernel_that_depends_on_the_batch_size_always_has_a_full_batch(
         assert np.array_equal(results(padded, ids[:size], states[:size]), expected[:size])
     features = states[:3, padded.layout.slices()["features"]]
     assert np.array_equal(padded.logits(features), logits)
+    assert len(padded.logits(np.tile(features, (5, 1)))) == 15
     assert np.array_equal(padded.logprobs_of_state(states[4]), usual.logprobs_of_state(states[4]))
     assert sizes == {MAX_ROWS}
 
@@ -206,6 +207,8 @@ def test_all_ways_to_the_distribution_agree(config: ModelConfig, arithmetic: Ari
     logits = runner.logits(features)
     for row in range(4):
         assert np.array_equal(runner.logits(features[[row]])[0], logits[row])
+    many = np.tile(features, (5, 1))  # more than there are rows
+    assert np.array_equal(runner.logits(many), np.tile(logits, (5, 1)))
     normalised = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
     assert normalised == pytest.approx(logprobs, abs=1e-5)
 
