@@ -65,6 +65,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from training.distributed import say
     from training.run import RunRequest, run_training
 
     outcome = run_training(
@@ -83,10 +84,10 @@ def _train(options: argparse.Namespace) -> int:
         )
     )
     if outcome.reason == "interrupted":
-        print("interrupted; everything is saved. To go on, repeat the command with --resume.")
+        say("interrupted; everything is saved. To go on, repeat the command with --resume.")
         return EXIT_INTERRUPTED
-    print(f"{outcome.reason}: best validation loss {outcome.progress.best_loss:.4f} nats a token")
-    print(f"checkpoint: {options.out}")
+    say(f"{outcome.reason}: best validation loss {outcome.progress.best_loss:.4f} nats a token")
+    say(f"checkpoint: {options.out}")
     return 0
 
 

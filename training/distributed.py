@@ -69,6 +69,12 @@ class Workers:
         return DistributedDataParallel(module) if self.size > 1 else module
 
 
+def say(text: str) -> None:
+    """Print, once for all processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text, flush=True)
+
+
 @contextlib.contextmanager
 def join(device: str) -> Iterator[Workers]:
     """Take part in the run that torchrun has started, or run alone.

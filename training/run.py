@@ -15,7 +15,7 @@ from models.tokenizer import Tokenizer
 from training.config import TrainConfig
 from training.corpus import CorpusError, Source, parse_source, read_source
 from training.data import TokenStreams
-from training.distributed import Workers, join
+from training.distributed import Workers, join, say
 from training.publish import Origin
 from training.run_state import recover_run
 from training.shards import Shard, token_dtype, write_shard
@@ -89,12 +89,11 @@ def _train(request: RunRequest, workers: Workers) -> Outcome:
     valid = valid_streams(shards["valid"], workers)
     trainer = Trainer(request.config, tokenizer, train, valid, request.out, workers, origin)
     resumed = request.resume and trainer.resume()
-    if workers.is_main:
-        if request.resume and not resumed:
-            print(f"nothing to resume in {folder}: starting from the beginning")
-        parameters = sum(p.numel() for p in trainer.state.model.parameters())
-        passes = loop.max_tokens / len(train)
-        print(f"{len(train):,} training tokens, {parameters:,} parameters, {passes:.2f} passes")
+    if request.resume and not resumed:
+        say(f"nothing to resume in {folder}: starting from the beginning")
+    parameters = sum(p.numel() for p in trainer.state.model.parameters())
+    passes = loop.max_tokens / len(train)
+    say(f"{len(train):,} training tokens, {parameters:,} parameters, {passes:.2f} passes")
     return trainer.run()
 
 
@@ -123,7 +122,7 @@ def obtain_tokenizer(request: RunRequest, corpus: Sequence[Source], folder: Path
     elif kept.exists():
         return Tokenizer.from_file(kept)
     else:
-        print("training the tokenizer")
+        say("training the tokenizer")
         settings = request.config.tokenizer
         tokenizer = Tokenizer.train(
             sample_lines(corpus, settings.sample_bytes, request.config.loop.seed),

@@ -1,0 +1,108 @@
+"""torchrun: the same loss curve as one process with the same global batch; one process writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import load_checkpoint
+from tests.training.small_runs import train_arguments
+from training.__main__ import main
+from training.distributed import Workers
+
+ROOT = Path(__file__).resolve().parents[2]
+SETS = ("loop.max_tokens=6000", "loop.eval_tokens=2000", "averaging.kind=exponential")
+
+
+def run_alone(files: dict[str, Path], out: Path, *sets: str) -> None:
+    assert main(train_arguments(files, out, sets=(*SETS, *sets))) == 0
+
+
+def run_two(files: dict[str, Path], out: Path, *options: str, sets: tuple[str, ...] = ()) -> str:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "training", *train_arguments(files, out, *options, sets=(*SETS, *sets))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def curve(out: Path, key: str) -> list[float]:
+    lines = (out.with_name(out.name + ".run") / "metrics.jsonl").read_text().splitlines()
+    return [record[key] for record in map(json.loads, lines) if key in record]
+
+
+def test_two_processes_take_the_path_of_one(sentences: dict[str, Path], tmp_path: Path) -> None:
+    run_alone(sentences, tmp_path / "one")
+    printed = run_two(sentences, tmp_path / "two")
+    for key in ("loss", "grad_norm", "valid_loss", "lr"):
+        assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=1e-4)
+    one, two = (load_checkpoint(tmp_path / name).weights for name in ("one", "two"))
+    for name, tensor in one.items():
+        assert np.abs(two[name] - tensor).max() < 1e-3 * np.abs(tensor).max()
+    assert printed.count("checkpoint:") == 1, "only one process speaks and writes"
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(
+    sentences: dict[str, Path], tmp_path: Path
+) -> None:
+    """The saved state is that of all streams, whoever reads them."""
+    run_alone(sentences, tmp_path / "whole")
+    script = (
+        "from training.__main__ import main; from training.trainer import Trainer;"
+        "step = Trainer.train_step;"
+        "Trainer.train_step = lambda self: (step(self), setattr(self, 'interrupted',"
+        " self.progress.step == 20))[0]; import sys; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = train_arguments(sentences, tmp_path / "moved", sets=SETS)
+    command = [sys.executable, "-c", script, *arguments]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 130
+    run_two(sentences, tmp_path / "moved", "--resume")
+    assert curve(tmp_path / "moved", "loss") == pytest.approx(
+        curve(tmp_path / "whole", "loss"), rel=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_masked_losses_are_shared_by_what_counts(tmp_path: Path) -> None:
+    """Processes see different numbers of the assistant's tokens, and must weigh them alike."""
+    files = {}
+    for name, count in (("train", 400), ("valid", 60)):
+        lines = [
+            {"role": "user", "content": f"say {n % 7} of {'long ' * (n % 5)}"} for n in range(count)
+        ]
+        replies = [
+            {"role": "assistant", "content": f"{n % 7} {'very ' * (n % 3)} well"}
+            for n in range(count)
+        ]
+        files[name] = tmp_path / f"{name}.jsonl"
+        turns = zip(lines, replies, strict=True)
+        files[name].write_text("".join(json.dumps({"turns": pair}) + "\n" for pair in turns))
+    sets = ("chat.loss_on=assistant", "tokenizer.vocab_size=285", "loop.batch_size=4")
+    run_alone(files, tmp_path / "one", *sets)
+    run_two(files, tmp_path / "two", sets=sets)
+    for key in ("loss", "grad_norm", "valid_loss"):
+        assert curve(tmp_path / "two", key) == pytest.approx(curve(tmp_path / "one", key), rel=1e-4)
+
+
+def test_uneven_shares_are_refused() -> None:
+    workers = Workers(1, 3, torch.device("cpu"))
+    assert workers.share(6) == slice(2, 4)
+    with pytest.raises(ValueError, match="batch_size 8 cannot be shared evenly by 3 processes"):
+        workers.share(8)
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    workers, tensor = Workers(0, 1, torch.device("cpu")), torch.ones(2, 3)
+    assert workers.sum([1.0, 2.0]) == [1.0, 2.0]
+    assert workers.gather(tensor, -2) is tensor
+    assert workers.share(5) == slice(0, 5)
+    workers.wait()
