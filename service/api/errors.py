@@ -69,6 +69,11 @@ def invalid(param: str | None, fault: str, *, code: str = "invalid_value") -> Ap
     return ApiError(400, f"{param}: {fault}" if param else fault, code=code, param=param)
 
 
+def impossible(fault: str, *, param: str | None = None) -> ApiError:
+    """A 400: each field is in range, but nothing satisfies all of them, as computing showed."""
+    return invalid(param, fault, code="impossible_request")
+
+
 def unavailable(message: str, *, retry_after_s: float = 1) -> ApiError:
     """A 503: loading or draining; the same request may succeed later."""
     return ApiError(

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from service.api.continuation import Continuation, TextRules
+from service.api.errors import ApiError, impossible
 from service.api.prompts import Prompt
 from service.engine.interface import AsyncEngine
 from service.engine.request import PromptOutput, Request
@@ -60,7 +61,7 @@ class Generation:
         async with aclosing(outputs):  # type: ignore[type-var]
             async for output in outputs:
                 if output.error is not None:
-                    raise RuntimeError(output.error)
+                    raise impossible(output.error)
                 self.cached_tokens = max(self.cached_tokens, output.cached_tokens)
                 for prompt in output.prompts:
                     self.prompt_outputs[prompt.index] = prompt
@@ -88,8 +89,18 @@ class Generation:
             if self._request.sampling is None:
                 continuation.finish_reason = "length"
             elif continuation.finish_reason is None:
-                raise RuntimeError("the engine ended the request before all of its continuations")
+                raise self._missing()
         return News(prompts=prompts, continuations=tuple(range(len(self.continuations))))
+
+    def _missing(self) -> ApiError | RuntimeError:
+        """What the end of a request means for a continuation that has none.
+
+        A search with few tokens to choose from may find fewer continuations than were asked for.
+        """
+        sampling = self._request.sampling
+        if sampling is None or sampling.beam_width is None:
+            return RuntimeError("the engine ended the request before all of its continuations")
+        return impossible(f"{sampling.n} is more than the texts that can be generated", param="n")
 
 
 def _in_line(prompt: Prompt) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from models.tokenizer import Tokenizer
 from service.api.continuation import TextRules
+from service.api.errors import ApiError
 from service.api.generation import Generation
 from service.api.prompts import Prompt, begin, build_prompt
 from service.api.stop_strings import StopStrings
@@ -68,13 +69,17 @@ def scripted(lstm: PlainLSTM) -> ScriptedEngine:
 
 
 def generation(
-    engine: ScriptedEngine, prompts: list[Prompt], *, n: int = 2, stops: Sequence[str] = ()
+    engine: ScriptedEngine,
+    prompts: list[Prompt],
+    *,
+    stops: Sequence[str] = (),
+    beam_width: int | None = None,
 ) -> Generation:
     tokenizer = prompts[0].before.tokenizer
     request = Request(
         request_id="r",
         prompts=tuple(prompt.ids for prompt in prompts),
-        sampling=SamplingParams(n=n),
+        sampling=SamplingParams(n=2, beam_width=beam_width),
         prompt_logprobs=0,
     )
     rules = TextRules(
@@ -131,10 +136,14 @@ async def test_a_stop_string_ends_its_sample_at_the_engine(
     assert running.num_tokens == 4
 
 
-async def test_an_engines_error_is_raised(scripted: ScriptedEngine, prompts: list[Prompt]) -> None:
-    scripted.script = [RequestOutput(request_id="r", finished=True, error="out of memory")]
-    with pytest.raises(RuntimeError, match="out of memory"):
+async def test_what_the_engine_cannot_compute_is_the_requests_fault(
+    scripted: ScriptedEngine, prompts: list[Prompt]
+) -> None:
+    fault = "the sampling settings exclude every token"
+    scripted.script = [RequestOutput(request_id="r", finished=True, error=fault)]
+    with pytest.raises(ApiError, match=fault) as refusal:
         await generation(scripted, prompts).run_to_end()
+    assert refusal.value.status_code == 400
     assert scripted.is_closed
 
 
@@ -144,6 +153,15 @@ async def test_an_end_without_the_ends_of_all_is_an_error(
     scripted.script = [output(token(9)), output(finished=True)]
     with pytest.raises(RuntimeError, match="before all"):
         await generation(scripted, prompts).run_to_end()
+
+
+async def test_a_search_may_find_less_than_was_asked_for(
+    scripted: ScriptedEngine, prompts: list[Prompt]
+) -> None:
+    scripted.script = [output(token(9, end="length")), output(finished=True)]
+    with pytest.raises(ApiError, match="n: 2 is more than") as refusal:
+        await generation(scripted, prompts[:1], beam_width=4).run_to_end()
+    assert (refusal.value.status_code, refusal.value.param) == (400, "n")
 
 
 async def test_leaving_early_closes_the_request(
