@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.api.context import AppContext
-from service.api.errors import invalid
+from service.api.errors import impossible, invalid
 from service.api.limits import check_count
 from service.api.prompts import History, begin
-from service.engine.interface import AsyncEngine
+from service.engine.interface import AsyncEngine, QueueFullError
 from service.engine.request import PromptOutput, Request
 from service.serving import ServedModel
 from service.state_token import InvalidStateError, State
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 # Segmenting this many characters takes about 10 ms; more would hold up every other request.
 _LONG_TEXT = 50_000
+# Newcomers are told to come back after a second: who has work done already gets room before them.
+_ROOM_POLL_S = 0.02
 
 
 def new_request_id() -> str:
@@ -101,11 +103,14 @@ async def sealed_states(
     model: ServedModel,
     histories: Sequence[History],
     vectors: Sequence[Floats | None],
+    *,
+    waits: bool = True,
 ) -> list[str]:
     """Sealed states of histories with one start; a vector that is None is computed first.
 
     It is None where a prompt's own request cannot give it: after sampling, or after token ids that
-    are not the canonical segmentation of their text. The state cache makes it a few steps.
+    are not the canonical segmentation of their text. The state cache makes it a few steps. `waits`:
+    as for `collect`; false where nothing else was computed.
     """
     known = list(vectors)
     missing = [k for k, history in enumerate(histories) if history.ids and known[k] is None]
@@ -116,7 +121,7 @@ async def sealed_states(
             start=histories[missing[0]].start,
             state_at=tuple(len(histories[k].ids) for k in missing),
         )
-        collected = await collect(model.engine, request)
+        collected = await collect(model.engine, request, waits=waits)
         for k, output in zip(missing, collected.prompts, strict=True):
             known[k] = output.state
     return [
@@ -146,8 +151,22 @@ class Collected:
     cached_tokens: int
 
 
-async def collect(engine: AsyncEngine, request: Request) -> Collected:
-    """Run a request that generates nothing. Leaving early aborts it."""
+async def collect(engine: AsyncEngine, request: Request, *, waits: bool = False) -> Collected:
+    """Run a request that generates nothing. Leaving early aborts it.
+
+    waits: where the queue is full, wait for room. For what goes on with work that is done already:
+    only the first of the requests that an answer takes may be refused.
+    """
+    while True:
+        try:
+            return await _collect(engine, request)
+        except QueueFullError:
+            if not waits:
+                raise
+            await asyncio.sleep(_ROOM_POLL_S)
+
+
+async def _collect(engine: AsyncEngine, request: Request) -> Collected:
     assert request.sampling is None
     prompts: dict[int, PromptOutput] = {}
     cached_tokens = 0
@@ -155,7 +174,7 @@ async def collect(engine: AsyncEngine, request: Request) -> Collected:
     async with aclosing(outputs):  # type: ignore[type-var]
         async for output in outputs:
             if output.error is not None:
-                raise RuntimeError(output.error)
+                raise impossible(output.error)
             prompts.update((prompt.index, prompt) for prompt in output.prompts)
             cached_tokens = max(cached_tokens, output.cached_tokens)
             if output.finished:

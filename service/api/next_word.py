@@ -223,7 +223,7 @@ class _Begun:
             prompt_logprobs=0 if scored else None,
             next_token=NextToken(full=True),
         )
-        return await collect(self.model.engine, request)
+        return await collect(self.model.engine, request, waits=True)
 
 
 async def _begin(model: ServedModel, history: History, prompt: Path) -> _Begun:

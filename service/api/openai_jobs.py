@@ -192,7 +192,10 @@ async def _choices(job: Job, generation: Generation) -> list[Choice]:
 async def _states(job: Job, ends: Sequence[tuple[int, str]]) -> list[str]:
     """The sealed state after each (number of a prompt, text of a continuation)."""
     histories = [job.after(job.prompts[number].after, text) for number, text in ends]
-    return await sealed_states(job.context, job.model, histories, [None] * len(histories))
+    has_computed = job.sampling is not None or job.prompt_top is not None
+    return await sealed_states(
+        job.context, job.model, histories, [None] * len(histories), waits=has_computed
+    )
 
 
 async def _open_stream(request: Request, job: Job, generation: Generation) -> Response:

@@ -28,7 +28,7 @@ from service.serving import ServedModel
 
 router = APIRouter(route_class=StrictRoute)
 
-# Lists of one call in the engine at a time: enough to fill its batches, and never its queue.
+# Lists of one call in the engine at a time: enough to fill its batches, and not its queue.
 _LISTS_IN_FLIGHT = 16
 
 # Between an utterance and the next, as between the lines of the running text in training.
@@ -141,6 +141,7 @@ class _Rescorer:
             normalize=body.normalize,
         )
         self._lists: list[list[Prompt]] = []  # behind what `_start_of` gives
+        self._has_begun = False
 
     async def prepare(self, history: History, max_tokens: int) -> None:
         """Segment every hypothesis; refuse more than `max_tokens` tokens of work."""
@@ -189,11 +190,19 @@ class _Rescorer:
         return results
 
     async def _settle(self, history: History) -> History:
+        if not history.ids:
+            return history
         has_bos = history.start is None
         self.usage.prompt_tokens += len(history.ids) - has_bos
-        settled = await settle(self._model, history, Priority.BULK)
+        settled = await settle(self._model, history, Priority.BULK, waits=self._goes_on())
         self.usage.cached_tokens += settled.cached_tokens
         return settled.history
+
+    def _goes_on(self) -> bool:
+        """False the first time. What follows waits for room in a full queue, since a refusal would
+        throw away what is computed already."""
+        has_begun, self._has_begun = self._has_begun, True
+        return has_begun
 
     def _start_of(self, history: History) -> History:
         """What stands before the first hypotheses once the context has become a state."""
@@ -238,7 +247,7 @@ class _Rescorer:
             score_from=tuple(prompts[index].first for index in filled),
             priority=Priority.BULK,
         )
-        collected = await collect(self._model.engine, request)
+        collected = await collect(self._model.engine, request, waits=self._goes_on())
         self.usage.cached_tokens += collected.cached_tokens
         self.usage.tree_nodes += _count_nodes(request.prompts, len(prompts[0].before.ids))
         for index, output in zip(filled, collected.prompts, strict=True):

@@ -66,7 +66,7 @@ async def score(
         settled = await settle(model, history, priority)
         prompts = [prompt.with_start(settled.history.start) for prompt in prompts]
         cached_tokens = settled.cached_tokens
-    computed = await _compute(model, prompts, body, priority)
+    computed = await _compute(model, prompts, body, priority, waits=is_shared)
     states = None
     if body.return_state:
         vectors = [output.state if output is not None else None for output in computed.outputs]
@@ -118,7 +118,12 @@ class _Computed:
 
 
 async def _compute(
-    model: ServedModel, prompts: Sequence[Prompt], body: ScoreRequest, priority: Priority
+    model: ServedModel,
+    prompts: Sequence[Prompt],
+    body: ScoreRequest,
+    priority: Priority,
+    *,
+    waits: bool,
 ) -> _Computed:
     outputs: list[PromptOutput | None] = [None] * len(prompts)
     needed = [
@@ -138,7 +143,7 @@ async def _compute(
         state_at=tuple(prompt.state_at for prompt in chosen) if body.return_state else (),
         priority=priority,
     )
-    collected = await collect(model.engine, work)
+    collected = await collect(model.engine, work, waits=waits)
     for index, output in zip(needed, collected.prompts, strict=True):
         outputs[index] = output
     return _Computed(outputs=outputs, cached_tokens=collected.cached_tokens)

@@ -19,10 +19,13 @@ class Settled:
     cached_tokens: int
 
 
-async def settle(model: ServedModel, history: History, priority: Priority) -> Settled:
+async def settle(
+    model: ServedModel, history: History, priority: Priority, *, waits: bool = False
+) -> Settled:
     """`history` with its token ids turned into a state, in at most one request.
 
-    Sequences that start from a state are bit for bit those that were sent whole.
+    Sequences that start from a state are bit for bit those that were sent whole. `waits`: as for
+    `collect`.
     """
     if not history.ids:
         return Settled(history=history, cached_tokens=0)
@@ -33,7 +36,7 @@ async def settle(model: ServedModel, history: History, priority: Priority) -> Se
         state_at=(len(history.ids),),
         priority=priority,
     )
-    collected = await collect(model.engine, request)
+    collected = await collect(model.engine, request, waits=waits)
     state = collected.prompts[0].state
     assert state is not None
     return Settled(

@@ -362,12 +362,27 @@ async def test_limits_are_checked_before_any_work(
     assert engine.requests == []
 
 
-async def test_a_full_queue_ends_the_whole_call(serve: Serve, engine: PlainEngine) -> None:
-    engine.max_active = 1
+async def test_a_full_queue_refuses_the_whole_call_before_any_work(
+    serve: Serve, engine: PlainEngine
+) -> None:
+    engine.max_active = 0
     async with serve() as client:
-        response = await client.post("/v1/rescore", json=REQUEST)
-    assert response.status_code == 429
-    assert "retry-after" in response.headers
+        for more in ({}, {"context": "the cat"}, {"carry_context": True}):
+            response = await client.post("/v1/rescore", json={**REQUEST, **more})
+            assert response.status_code == 429
+            assert "retry-after" in response.headers
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("carry_context", [False, True])
+async def test_a_queue_that_fills_later_only_delays(
+    serve: Serve, engine: PlainEngine, carry_context: bool
+) -> None:
+    request = {**REQUEST, "context": "so ", "carry_context": carry_context}
+    async with serve() as client:
+        expected = await rescore(client, **request)
+        engine.max_active = 1
+        assert await rescore(client, **request) == expected
     assert not engine.active
 
 
