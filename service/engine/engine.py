@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.engine.beam import BeamSearch, Candidate
 from service.engine.checks import check_request
@@ -26,6 +27,8 @@ from service.engine.sampler import SampleState, Scratch, modified, sample, top_l
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache, start_key
 from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit
+
+_MOST_SEQUENCES = 2  # rows; with more, steps of all of them together are as fast
 
 
 @dataclass
@@ -101,6 +104,7 @@ class Engine:
         """Advance every running unit by one token; returns what is new, by request."""
         self._schedule()
         if running := list(self.scheduler.running):
+            self._run_sequences(running)
             heads, logprobs = self._run(running)
             self._postprocess(running, heads, logprobs)
         return self._take_outputs()
@@ -136,6 +140,33 @@ class Engine:
             return {}, np.empty((0, self.runner.vocab_size), np.float32)
         logprobs = self.runner.logprobs(np.array(wanting, np.int64))
         return {row: place for place, row in enumerate(wanting)}, logprobs
+
+    def _run_sequences(self, running: Sequence[Unit]) -> None:
+        """Let long texts take many steps at once while nobody else waits for the next one."""
+        length = self.runner.sequence_length
+        if not length or len(running) > _MOST_SEQUENCES:
+            return
+        units = [unit for unit in running if isinstance(unit, NodeUnit)]
+        if len(units) < len(running):
+            return
+        for row, unit in enumerate(units):
+            tokens = unit.node.tokens
+            # One token at least stays for the step that follows, so no node ends here.
+            if len(tokens) - unit.position > length:
+                self._run_sequence(row, unit, np.array(tokens[unit.position :][:length], np.int64))
+
+    def _run_sequence(self, row: int, unit: NodeUnit, ids: NDArray[np.int64]) -> None:
+        features = self.runner.run_sequence(row, ids)
+        self.counters.step_rows += len(ids)
+        first_scored = max(0, unit.node.score_from - unit.node.depth - unit.position - 1)
+        for _ in ids[:first_scored]:
+            unit.position += 1
+            unit.add_unscored()
+        if len(features) > first_scored:
+            self.counters.head_rows += len(features) - first_scored
+            for head in self.runner.logprobs_of_features(features[first_scored:]):
+                unit.position += 1
+                unit.add_scored(head)
 
     # Postprocess: what the numbers mean for each unit
 

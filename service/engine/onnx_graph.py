@@ -127,18 +127,8 @@ def build_step(
     for k, size in enumerate(config.hidden_sizes):
         inputs |= {f"h{k}": size, f"c{k}": size}
         outputs |= {f"next_h{k}": size, f"next_c{k}": size}
-        recurrent = graph.product(
-            f"h{k}", weights[f"layers.{k}.weight_hh"], f"recurrent{k}", scales.hidden[k]
-        )
-        entering = "x0"
-        if k:
-            product = graph.product(
-                x, weights[f"layers.{k}.weight_ih"], f"input{k}", scales.inputs[k]
-            )
-            bias = graph.constant(f"bias{k}", weights[f"layers.{k}.bias"])
-            entering = graph.add("Add", [product, bias], f"entering{k}")
-        graph.add("Add", [recurrent, entering], f"gates{k}")
-        _add_cell(graph, k)
+        entering = "x0" if k == 0 else _add_input(graph, config, weights, scales, k, x)
+        _add_cell(graph, weights, scales, k, entering)
         x = _add_skip(graph, config, k, x)
     if x.startswith("skip"):
         graph.add("Identity", [x], "features")
@@ -146,8 +136,56 @@ def build_step(
     return graph.serialize(inputs, outputs)
 
 
-def _add_cell(graph: _Graph, k: int) -> None:
+def build_input(
+    config: ModelConfig,
+    weights: Weights,
+    arithmetic: Arithmetic,
+    scales: ActivationScales,
+    layer: int,
+) -> bytes:
+    """Graph `input`: x (T, I) -> entering (T, 4 H): the input product of a layer past the first,
+    for many steps at once, with the bits that `step` gives one by one."""
+    graph = _Graph(arithmetic)
+    _add_input(graph, config, weights, scales, layer, "x")
+    width = config.hidden_sizes[layer]
+    return graph.serialize({"x": config.input_sizes[layer]}, {f"entering{layer}": 4 * width})
+
+
+def build_cell(
+    config: ModelConfig,
+    weights: Weights,
+    arithmetic: Arithmetic,
+    scales: ActivationScales,
+    layer: int,
+) -> bytes:
+    """Graph `cell`: entering (B, 4 H), h, c (B, H) -> next_h, next_c: one step of one layer."""
+    graph, size = _Graph(arithmetic), config.hidden_sizes[layer]
+    _add_cell(graph, weights, scales, layer, "entering")
+    inputs = {"entering": 4 * size, f"h{layer}": size, f"c{layer}": size}
+    return graph.serialize(inputs, {f"next_h{layer}": size, f"next_c{layer}": size})
+
+
+def _add_input(
+    graph: _Graph,
+    config: ModelConfig,
+    weights: Weights,
+    scales: ActivationScales,
+    k: int,
+    x: str,
+) -> str:
+    assert 0 < k < config.num_layers
+    product = graph.product(x, weights[f"layers.{k}.weight_ih"], f"input{k}", scales.inputs[k])
+    bias = graph.constant(f"bias{k}", weights[f"layers.{k}.bias"])
+    return graph.add("Add", [product, bias], f"entering{k}")
+
+
+def _add_cell(
+    graph: _Graph, weights: Weights, scales: ActivationScales, k: int, entering: str
+) -> None:
     """c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c'); gate order i f g o."""
+    weight = weights[f"layers.{k}.weight_hh"]
+    recurrent = graph.product(f"h{k}", weight, f"recurrent{k}", scales.hidden[k])
+    graph.add("Add", [recurrent, entering], f"gates{k}")
     gates = [f"{gate}{k}.in" for gate in "ifgo"]
     graph.nodes.append(helper.make_node("Split", [f"gates{k}"], gates, axis=1, num_outputs=4))
     for gate in "ifgo":

@@ -14,10 +14,13 @@ from service.engine.onnx_graph import (
     ActivationScales,
     Arithmetic,
     activation_scale,
+    build_cell,
     build_head,
+    build_input,
     build_step,
     input_table,
 )
+from service.engine.onnx_sequence import SequenceRunner
 from service.engine.request import Floats
 from service.engine.state import StateLayout
 
@@ -31,7 +34,7 @@ class OnnxRunner:
     next_h and next_c is computed only after everything that reads h and c.
     """
 
-    device = "cpu"
+    device, sequence_length = "cpu", 32
 
     def __init__(
         self,
@@ -64,6 +67,15 @@ class OnnxRunner:
         config, described = self.config, (self.config, weights, self.arithmetic, self._scales)
         self._step = _session(build_step(*described), self._threads)
         self._head = _session(build_head(*described), self._threads)
+        layers = range(config.num_layers)
+        self._sequence = SequenceRunner(
+            config,
+            [_session(build_cell(*described, k), self._threads) for k in layers],
+            [_session(build_input(*described, k), self._threads) if k else None for k in layers],
+            self._table,
+            self._embedding,
+            min(self.sequence_length, self.max_rows),
+        )
         self._buffers = self._allocate()
         self._bindings: dict[tuple[str, int], Any] = {}
         self._parts = self.layout.slices()
@@ -123,10 +135,24 @@ class OnnxRunner:
         return result[: len(features)]
 
     def logprobs_of_state(self, state: Floats) -> Floats:
-        self._buffers["head"][0] = state[self._parts["features"]]
-        self._run("head", self._padded(1))
-        result: Floats = self._buffers["logprobs"][0].copy()
+        features = state[self._parts["features"]]
+        result: Floats = self.logprobs_of_features(features[None])[0].copy()
         return result
+
+    def run_sequence(self, row: int, ids: NDArray[np.int64]) -> Floats:
+        layers = range(self.config.num_layers)
+        h = [self._buffers[f"h{k}"][row] for k in layers]
+        c = [self._buffers[f"c{k}"][row] for k in layers]
+        features = self._sequence.run(ids, h, c)
+        if self.layout.features_apart:
+            self._features[row] = features[-1]
+        return features
+
+    def logprobs_of_features(self, features: Floats) -> Floats:
+        count = len(features)
+        self._buffers["head"][:count] = features
+        self._run("head", self._padded(count))
+        return self._buffers["logprobs"][:count]
 
     def _gather(self, rows: NDArray[np.int64]) -> None:
         np.take(self._features, rows, axis=0, out=self._buffers["head"][: len(rows)], mode="clip")

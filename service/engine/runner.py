@@ -25,6 +25,11 @@ class ModelRunner(Protocol):
     @property
     def device(self) -> str: ...
 
+    @property
+    def sequence_length(self) -> int:
+        """Most tokens that `run_sequence` takes; 0 where it would be no faster than steps."""
+        ...
+
     def write_state(self, row: int, state: Floats | None) -> None:
         """Put a state vector into a row; None is the state of nothing (zeros)."""
         ...
@@ -51,6 +56,17 @@ class ModelRunner(Protocol):
 
         features: (R, layout.features_size), as they lie in state vectors; returns (R, V).
         """
+        ...
+
+    def run_sequence(self, row: int, ids: NDArray[np.int64]) -> Floats:
+        """Advance one row by all of `ids`; features after each, (len(ids), features_size).
+
+        The same bits as that many steps. The result is valid until the next call.
+        """
+        ...
+
+    def logprobs_of_features(self, features: Floats) -> Floats:
+        """ln P after each of some features, (R, V); a view as that of `logprobs`."""
         ...
 
     def logprobs_of_state(self, state: Floats) -> Floats:

@@ -24,7 +24,7 @@ from service.engine.state import StateLayout
 class TorchRunner:
     """Implements `ModelRunner` in float32 on a torch device."""
 
-    arithmetic = "fp32"
+    arithmetic, sequence_length = "fp32", 0
 
     def __init__(
         self, config: ModelConfig, weights: Weights, *, device: str, max_rows: int
@@ -77,6 +77,12 @@ class TorchRunner:
             parts.append((rows @ self._softmax.T)[: len(part)].cpu())
         result: Floats = torch.cat(parts).numpy()
         return result
+
+    def run_sequence(self, row: int, ids: NDArray[np.int64]) -> Floats:
+        raise NotImplementedError("sequence_length is 0")
+
+    def logprobs_of_features(self, features: Floats) -> Floats:
+        raise NotImplementedError("sequence_length is 0")
 
     @torch.no_grad()
     def logprobs_of_state(self, state: Floats) -> Floats:
