@@ -3,7 +3,6 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 PRESET ?= cpu-small
-BENCH ?= $(basename $(notdir $(shell grep -ls '__main__' benchmarks/*.py)))
 
 # Two environments: serving stays light, everything else also has torch.
 SERVE := .venv
@@ -41,9 +40,8 @@ format: $(DEV)/.installed ## mend what ruff can mend
 	$(DEV)/bin/ruff check --fix-only .
 	$(DEV)/bin/ruff format .
 
-bench: $(DEV)/.installed ## run every benchmark, each ending in one JSON line (BENCH= to choose)
-	$(if $(strip $(BENCH)),,$(error benchmarks/ holds nothing to run))
-	@set -e; for name in $(BENCH); do $(DEV)/bin/python -m benchmarks.$$name $(ARGS); done
+bench: $(DEV)/.installed ## run every benchmark, or BENCH=engine alone; each ends in one JSON line
+	$(DEV)/bin/python -m benchmarks$(if $(BENCH),.$(BENCH)) $(ARGS)
 
 train: $(DEV)/.installed ## train on your text: CORPUS=train.txt VALID=valid.txt OUT=runs/mine [PRESET=cpu-small]
 	@if [ -z '$(CORPUS)' ] || [ -z '$(VALID)' ] || [ -z '$(OUT)' ]; then \
