@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from models.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, CheckpointError, read_config
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
+from service.declarations import read_declarations
 
 
 class ModelFacts(Protocol):
@@ -60,18 +61,28 @@ def read_stored_model(folder: Path) -> StoredModel:
     config = read_config(folder)
     metrics, card = folder / METRICS, folder / CARD
     try:
+        tokenizer = Tokenizer.from_file(folder / TOKENIZER)
+        declared = read_declarations(config, tokenizer)
+        template = declared.chat_template
         return StoredModel(
             name=folder.name,
             created=int((folder / CONFIG).stat().st_mtime),
             config=ModelConfig.from_dict(config["model"]),
-            tokenizer=Tokenizer.from_file(folder / TOKENIZER),
+            tokenizer=tokenizer,
             digest=config["digest"],
-            chat_template=config.get("chat_template"),
-            sampling_defaults=config.get("sampling_defaults") or {},
-            metrics=json.loads(metrics.read_text("utf-8")) if metrics.exists() else {},
+            chat_template=None if template is None else template.model_dump(),
+            sampling_defaults=declared.sampling_defaults.model_dump(exclude_none=True),
+            metrics=_read_object(metrics) if metrics.exists() else {},
             card=card.read_text("utf-8") if card.exists() else "",
         )
     except CheckpointError:
         raise
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text("utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold a JSON object")
+    return content

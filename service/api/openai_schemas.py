@@ -11,6 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from service.api.schemas import ModelName, RequestModel, TokenId, TokenIds
+from service.sampling_ranges import (
+    LengthPenalty,
+    MinP,
+    Penalty,
+    RepetitionPenalty,
+    Temperature,
+    TokenCount,
+    TopK,
+    TopP,
+    TypicalP,
+)
 
 MAX_CHOICES = 128
 MAX_STOPS = 16
@@ -78,35 +89,29 @@ class GenerationRequest(RequestModel):
     stream_options: StreamOptions | None = Field(None, description="only with `stream`")
     user: str | None = Field(None, description="a label for the caller's own use; changes nothing")
 
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="divides the logits; 0 is greedy (1)"
+    temperature: Temperature | None = Field(None, description="divides the logits; 0 is greedy (1)")
+    top_p: TopP | None = Field(
+        None, description="the most probable tokens that reach this mass (1: all)"
     )
-    top_p: float | None = Field(
-        None, ge=0, le=1, description="the most probable tokens that reach this mass (1: all)"
+    top_k: TopK | None = Field(None, description="this many most probable tokens; 0 or -1: all (0)")
+    min_p: MinP | None = Field(
+        None, description="tokens at least this fraction as probable as the best (0)"
     )
-    top_k: int | None = Field(
-        None, ge=-1, lt=2**31, description="this many most probable tokens; 0 or -1: all (0)"
+    typical_p: TypicalP | None = Field(None, description="locally typical sampling (1: off)")
+    presence_penalty: Penalty | None = Field(
+        None, description="taken off the logits of tokens already in the text (0)"
     )
-    min_p: float | None = Field(
-        None, ge=0, le=1, description="tokens at least this fraction as probable as the best (0)"
+    frequency_penalty: Penalty | None = Field(
+        None, description="as `presence_penalty`, for each occurrence (0)"
     )
-    typical_p: float | None = Field(
-        None, gt=0, le=1, description="locally typical sampling (1: off)"
-    )
-    presence_penalty: float | None = Field(
-        None, ge=-2, le=2, description="taken off the logits of tokens already in the text (0)"
-    )
-    frequency_penalty: float | None = Field(
-        None, ge=-2, le=2, description="as `presence_penalty`, for each occurrence (0)"
-    )
-    repetition_penalty: float | None = Field(
-        None, ge=0.01, le=10, description="above 1 discourages tokens of prompt and text (1)"
+    repetition_penalty: RepetitionPenalty | None = Field(
+        None, description="above 1 discourages tokens of prompt and text (1)"
     )
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
         {}, description="by token id, what is added to its logit"
     )
-    min_tokens: int | None = Field(
-        None, ge=0, description="neither stop tokens nor stop strings end the text before (0)"
+    min_tokens: TokenCount | None = Field(
+        None, description="neither stop tokens nor stop strings end the text before (0)"
     )
     stop_token_ids: TokenIds = Field([], description="tokens that end the text")
     ignore_eos: bool = Field(
@@ -121,8 +126,8 @@ class GenerationRequest(RequestModel):
     use_beam_search: bool = Field(
         False, description="the `n` best of `best_of` beams instead of samples"
     )
-    length_penalty: float | None = Field(
-        None, ge=-10, le=10, description="beams rank by sum of ln P / length ** this (1)"
+    length_penalty: LengthPenalty | None = Field(
+        None, description="beams rank by sum of ln P / length ** this (1)"
     )
 
     return_tokens_as_token_ids: bool = Field(
@@ -171,7 +176,7 @@ class CompletionRequest(GenerationRequest):
     prompt: PromptField = Field(
         "", description="empty: the text begins from nothing, or where `state` ends"
     )
-    max_tokens: int | None = Field(None, ge=0, description="0 is legal (16)")
+    max_tokens: TokenCount | None = Field(None, description="0 is legal (16)")
     logprobs: int | None = Field(
         None,
         ge=0,
@@ -231,9 +236,9 @@ class ChatCompletionRequest(GenerationRequest):
     messages: Annotated[list[ChatMessage], _FULL_LIST] = Field(
         description="the conversation, or what follows the one that `state` stands for"
     )
-    max_tokens: int | None = Field(None, ge=0, description="older name of `max_completion_tokens`")
-    max_completion_tokens: int | None = Field(
-        None, ge=0, description="0 is legal (1024; the turn usually ends by itself)"
+    max_tokens: TokenCount | None = Field(None, description="older name of `max_completion_tokens`")
+    max_completion_tokens: TokenCount | None = Field(
+        None, description="0 is legal (1024; the turn usually ends by itself)"
     )
     logprobs: bool = Field(False, description="return the tokens' log-probabilities")
     top_logprobs: int | None = Field(

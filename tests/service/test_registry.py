@@ -19,6 +19,11 @@ from service.registry import ModelRegistry, UnknownModelError
 from service.serving import ServedModel
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 
+TEMPLATE = {
+    "roles": {"user": "<|user|>", "assistant": "<|assistant|>"},
+    "end_of_turn": "<|end|>",
+}
+
 
 class Engines:
     """Makes engines and remembers them, each model's size being 1."""
@@ -64,7 +69,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer, lstm: 
         model=lstm.config,
         weights=dict(lstm.weights),
         tokenizer=tokenizer,
-        chat_template={"end_of_turn": "<|end|>"},
+        chat_template=TEMPLATE,
         sampling_defaults={"temperature": 0.8},
         metrics={"bits_per_byte": 1.5},
         card="# a\n",
@@ -98,7 +103,7 @@ async def test_a_checkpoint_is_served_with_all_its_facts(
     assert (model.name, model.config, model.card) == ("a", lstm.config, "# a\n")
     assert model.digest.startswith("sha256:")
     assert model.tokenizer.decode(model.tokenizer.encode("the cat")) == "the cat"
-    assert model.chat_template == {"end_of_turn": "<|end|>"}
+    assert model.chat_template == TEMPLATE
     assert model.sampling_defaults == {"temperature": 0.8}
     assert model.metrics == {"bits_per_byte": 1.5}
     assert model.created > 1_600_000_000
