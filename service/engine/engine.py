@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.engine.beam import BeamSearch, Candidate
 from service.engine.checks import check_request
 from service.engine.filters import top_candidates
+from service.engine.node_steps import Counters, NodeEnd, advance_nodes, run_sequences
 from service.engine.prefix_memory import PrefixMemory
 from service.engine.prefix_tree import Node
 from service.engine.request import (
@@ -27,29 +26,6 @@ from service.engine.sampler import SampleState, Scratch, modified, sample, top_l
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache, start_key
 from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit
-
-_MOST_SEQUENCES = 2  # rows; with more, steps of all of them together are as fast
-
-
-@dataclass
-class Counters:
-    """What the engine has done since it began."""
-
-    steps: int = 0
-    step_rows: int = 0
-    head_rows: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-
-
-@dataclass
-class _End:
-    """The end of a node: which distribution follows it (a row of the step's), and its state."""
-
-    progress: Progress
-    node: Node
-    head: int | None
-    state: Floats
 
 
 class Engine:
@@ -104,7 +80,7 @@ class Engine:
         """Advance every running unit by one token; returns what is new, by request."""
         self._schedule()
         if running := list(self.scheduler.running):
-            self._run_sequences(running)
+            run_sequences(self.runner, self.counters, running)
             heads, logprobs = self._run(running)
             self._postprocess(running, heads, logprobs)
         return self._take_outputs()
@@ -141,33 +117,6 @@ class Engine:
         logprobs = self.runner.logprobs(np.array(wanting, np.int64))
         return {row: place for place, row in enumerate(wanting)}, logprobs
 
-    def _run_sequences(self, running: Sequence[Unit]) -> None:
-        """Let long texts take many steps at once while nobody else waits for the next one."""
-        length = self.runner.sequence_length
-        if not length or len(running) > _MOST_SEQUENCES:
-            return
-        units = [unit for unit in running if isinstance(unit, NodeUnit)]
-        if len(units) < len(running):
-            return
-        for row, unit in enumerate(units):
-            tokens = unit.node.tokens
-            # One token at least stays for the step that follows, so no node ends here.
-            if len(tokens) - unit.position > length:
-                self._run_sequence(row, unit, np.array(tokens[unit.position :][:length], np.int64))
-
-    def _run_sequence(self, row: int, unit: NodeUnit, ids: NDArray[np.int64]) -> None:
-        features = self.runner.run_sequence(row, ids)
-        self.counters.step_rows += len(ids)
-        first_scored = max(0, unit.node.score_from - unit.node.depth - unit.position - 1)
-        for _ in ids[:first_scored]:
-            unit.position += 1
-            unit.add_unscored()
-        if len(features) > first_scored:
-            self.counters.head_rows += len(features) - first_scored
-            for head in self.runner.logprobs_of_features(features[first_scored:]):
-                unit.position += 1
-                unit.add_scored(head)
-
     # Postprocess: what the numbers mean for each unit
 
     def _postprocess(
@@ -188,7 +137,8 @@ class Engine:
             else:
                 spent.append(unit)
                 self._report_beam(unit, logprobs[heads[row]], self.runner.read_state(row))
-        for end in self._advance_nodes(nodes, heads, logprobs, spent):
+        spent += [unit for _, unit in nodes if unit.is_at_last]
+        for end in advance_nodes(self.runner, nodes, heads, logprobs):
             draws += [(end.head, unit) for unit in self._close_node(end, logprobs)]  # type: ignore[misc]
         finished = self._draw(draws, logprobs)
         rows = {id(unit): row for row, unit in enumerate(running)} if finished else {}
@@ -200,46 +150,7 @@ class Engine:
         for unit in spent:
             self._release(unit)
 
-    def _advance_nodes(
-        self,
-        nodes: Sequence[tuple[int, NodeUnit]],
-        heads: dict[int, int],
-        logprobs: Floats,
-        spent: list[Unit],
-    ) -> list[_End]:
-        """Score the tokens that follow, and tell which nodes have come to their end."""
-        ends: list[_End] = []
-        places: list[int] = []
-        tokens: list[int] = []
-        scored: list[NodeUnit] = []
-        for row, unit in nodes:
-            unit.position += 1
-            if unit.position == len(unit.node.tokens):
-                spent.append(unit)
-                state = self.runner.read_state(row)
-                ends.append(_End(unit.progress, unit.node, heads.get(row), state))
-            elif (place := heads.get(row)) is None:
-                unit.add_unscored()
-            else:
-                places.append(place)
-                tokens.append(unit.next_id)
-                scored.append(unit)
-        if scored:
-            values = logprobs[places, tokens].tolist()
-            for unit, value in zip(scored, values, strict=True):
-                unit.scores.logprobs.append(value)
-            self._add_tops(scored, places, logprobs)
-        return ends
-
-    def _add_tops(self, units: Sequence[NodeUnit], places: Sequence[int], logprobs: Floats) -> None:
-        counts = [unit.progress.request.prompt_logprobs for unit in units]
-        if any(counts):
-            asked = [k for k, count in enumerate(counts) if count]
-            tops = top_logprobs(logprobs[[places[k] for k in asked]], [counts[k] for k in asked])
-            for k, top in zip(asked, tops, strict=True):
-                units[k].scores.tops.append(top)
-
-    def _close_node(self, end: _End, logprobs: Floats) -> list[SampleUnit]:
+    def _close_node(self, end: NodeEnd, logprobs: Floats) -> list[SampleUnit]:
         """States, children, outputs; returns the continuations that begin here."""
         progress, node = end.progress, end.node
         head = None if end.head is None else logprobs[end.head]
@@ -415,7 +326,7 @@ class Engine:
         if root.prompts or root.taken_by:
             state = np.zeros(self.runner.layout.size, np.float32) if start is None else start
             matrix = np.empty((0, 0), np.float32) if head is None else head[None]
-            end = _End(progress, root, None if head is None else 0, state)
+            end = NodeEnd(progress, root, None if head is None else 0, state)
             self._draw([(0, unit) for unit in self._close_node(end, matrix)], matrix)
         else:
             units = self._open_children(progress, root, start, head)

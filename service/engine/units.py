@@ -54,6 +54,11 @@ class NodeUnit:
         return self.node.tokens[self.position]
 
     @property
+    def is_at_last(self) -> bool:
+        """Whether the next token is the node's last one."""
+        return self.position + 1 == len(self.node.tokens)
+
+    @property
     def wants_head(self) -> bool:
         """Whether the distribution after the next token is of use."""
         after = self.position + 1
