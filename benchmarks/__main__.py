@@ -1,0 +1,29 @@
+"""Every benchmark of speed in turn, each in a process of its own: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.harness import PROJECT, new_parser, parse
+
+BENCHMARKS = ("engine", "scoring", "rescoring", "http", "startup")
+
+
+def run_all() -> int:
+    """0 where all of them ended well."""
+    parser = new_parser("benchmarks", __doc__)
+    options = parse(parser, None)
+    arguments = [f"--{name}" for name in ("quick", "save") if getattr(options, name)]
+    failed = []
+    for name in BENCHMARKS:
+        print(f"== {name}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+        if subprocess.run(command, cwd=PROJECT, check=False).returncode:
+            failed.append(name)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+sys.exit(run_all())

@@ -1,0 +1,125 @@
+"""The real service as a process: started, awaited, weighed and ended."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.harness import PROJECT
+
+HOST = "127.0.0.1"
+_POLL_S = 0.002
+_START_LIMIT_S = 120.0
+_END_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service that answered 200 on /health/ready.
+
+    seconds_to_ready: from the command to that answer.
+    """
+
+    port: int
+    pid: int
+    seconds_to_ready: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Of several processes together, in MiB.
+
+    pss: each page counted once, shared ones by the part of each process that maps it.
+    rss: shared pages counted in each process.
+    """
+
+    pss: float
+    rss: float
+    processes: int
+
+
+@contextmanager
+def running_service(model: Path, arguments: Sequence[str] = ()) -> Iterator[Service]:
+    """`python -m service serve` on `model`, ready to answer; ended on the way out.
+
+    Raises RuntimeError where it does not get ready.
+    """
+    port = _free_port()
+    command = [sys.executable, "-m", "service", "serve", "--log-level", "warning"]
+    command += ["--model", str(model.resolve()), "--host", HOST, "--port", str(port), *arguments]
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+    try:
+        while not _is_ready(port):
+            if process.poll() is not None:
+                raise RuntimeError(f"the service ended at start with code {process.returncode}")
+            if time.perf_counter() - begin > _START_LIMIT_S:
+                raise RuntimeError(f"the service was not ready within {_START_LIMIT_S:.0f} s")
+            time.sleep(_POLL_S)
+        seconds = time.perf_counter() - begin
+        yield Service(port=port, pid=process.pid, seconds_to_ready=seconds)
+    finally:
+        _end(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=_START_LIMIT_S)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+    except (ConnectionError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def memory_of(pid: int) -> Memory:
+    """What a process and all its descendants hold. Linux only."""
+    pids = _family(pid)
+    rollups = [_smaps_rollup(member) for member in pids]
+    return Memory(
+        pss=sum(own["Pss"] for own in rollups) / 1024,
+        rss=sum(own["Rss"] for own in rollups) / 1024,
+        processes=len(pids),
+    )
+
+
+def _family(pid: int) -> list[int]:
+    """The process and its descendants."""
+    family = [pid]
+    for member in family:  # grows while it is walked
+        for thread in Path(f"/proc/{member}/task").iterdir():
+            family += map(int, (thread / "children").read_text("ascii").split())
+    return family
+
+
+def _smaps_rollup(pid: int) -> dict[str, int]:
+    """KiB by name."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
+    pairs = (line.split() for line in lines)
+    return {name.rstrip(":"): int(size) for name, size, *_ in pairs}

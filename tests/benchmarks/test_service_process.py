@@ -1,0 +1,34 @@
+"""Memory of a process and of what it started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.service_process import memory_of, running_service
+
+CHILD = "import sys; b = b'x' * (64 << 20); print(flush=True); sys.stdin.read()"
+PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's /proc")
+def test_children_are_counted() -> None:
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the child has its memory
+        memory = memory_of(process.pid)
+        process.communicate()
+    assert memory.processes == 2
+    assert 64 < memory.pss < memory.rss < 200
+
+
+def test_a_service_that_cannot_start_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="ended at start with code 1"),
+        running_service(tmp_path / "missing"),
+    ):
+        pass
