@@ -1,8 +1,9 @@
 """Softmax cross-entropy taken together with its matrix product.
 
-The (N, V) logits of a window are by far the largest tensor of training. Here they exist one chunk
-of rows at a time, and the gradient is formed in the same pass while the chunk is still in cache;
-only its low-precision copy is kept, for one product that gives the matrix's gradient.
+The (N, V) logits of a window are by far the largest tensor of training. Here they are made one
+chunk of rows at a time and turned in place into the gradient while the chunk is still in cache.
+The memory that holds it is kept from window to window: fresh memory of that size would cost as
+much time as the softmax.
 """
 
 from __future__ import annotations
@@ -10,34 +11,62 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-_CHUNK_ROWS = 256
+_CHUNK_ROWS = 512
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
+class LinearCrossEntropy(nn.Module):
+    """Sum of -ln softmax(features @ weight.T)[target], in nats.
+
+    dtype: of the matrix products and their results; sums inside the softmax are float32.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self._scratch = torch.empty(0)
+
+    def forward(self, features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        """Features (N, H), weight (V, H), targets (N,) -> a scalar."""
+        needs_gradient = torch.is_grad_enabled() and (
+            features.requires_grad or weight.requires_grad
+        )
+        rows = len(features) if needs_gradient else min(len(features), _CHUNK_ROWS)
+        shape = (max(rows, 1), len(weight))
+        if self._scratch.shape[0] < shape[0] or self._scratch.shape[1:] != shape[1:]:
+            self._scratch = torch.empty(shape, dtype=self.dtype, device=features.device)
+        loss: Tensor = _Sum.apply(  # type: ignore[no-untyped-call]
+            features, weight, targets, self._scratch
+        )
+        return loss
+
+
+class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype
+        ctx: Any, features: Tensor, weight: Tensor, targets: Tensor, scratch: Tensor
     ) -> Tensor:
-        x, w = features.to(dtype), weight.to(dtype)
+        x, w = features.to(scratch.dtype), weight.to(scratch.dtype)
         loss = torch.zeros((), device=x.device)
-        needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        dlogits = torch.empty(len(x) if needs_grad else 0, len(w), dtype=dtype, device=x.device)
+        needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         dx = torch.empty_like(x)
         for start in range(0, len(x), _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
-            logprobs = torch.log_softmax(x[rows] @ w.T, dim=1, dtype=torch.float32)
-            chosen = targets[rows, None]
-            loss -= logprobs.gather(1, chosen).sum()
-            if needs_grad:
+            target = targets[rows]
+            first = start if needs_gradient else 0
+            chunk = scratch[first : first + len(target)]
+            torch.mm(x[rows], w.T, out=chunk)
+            torch.softmax(chunk, dim=1, out=chunk)
+            chosen = torch.arange(len(target), device=x.device), target
+            probability = chunk[chosen].float()
+            loss -= probability.clamp_min(torch.finfo(torch.float32).tiny).log().sum()
+            if needs_gradient:
                 # d loss / d logits = P - one_hot(target)
-                grad = logprobs.exp_()
-                grad.scatter_add_(1, chosen, grad.new_full(chosen.shape, -1.0))
-                dlogits[rows] = grad
-                torch.mm(dlogits[rows], w, out=dx[rows])
-        if needs_grad:
-            ctx.save_for_backward(dx, dlogits.T @ x)
+                chunk[chosen] = (probability - 1).to(chunk.dtype)
+                torch.mm(chunk, w, out=dx[rows])
+        if needs_gradient:
+            ctx.save_for_backward(dx, scratch[: len(x)].T @ x)
             ctx.dtypes = features.dtype, weight.dtype
         return loss
 
@@ -46,17 +75,3 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dx, dw = ctx.saved_tensors
         scale = grads[0]
         return dx.to(ctx.dtypes[0]) * scale, dw.to(ctx.dtypes[1]) * scale, None, None
-
-
-def linear_cross_entropy(
-    features: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """Sum of -ln softmax(features @ weight.T)[target], in nats.
-
-    features (N, H), weight (V, H), targets (N,); matrix products run in `dtype`, the softmax in
-    float32.
-    """
-    loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        features, weight, targets, dtype
-    )
-    return loss

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from models.baselines import LanguageModel
 from models.lstm import NO_NOISE, Noise
 from training.config import RegularizationSection
-from training.losses import linear_cross_entropy
+from training.losses import LinearCrossEntropy
 
 
 def locked_dropout(x: Tensor, p: float) -> Tensor:
@@ -62,6 +62,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.settings, self.precision = model, settings, precision
+        self.cross_entropy = LinearCrossEntropy(precision)
 
     def forward(
         self, inputs: Tensor, targets: Tensor, rows: Tensor | None, share: float, state: Any
@@ -80,7 +81,7 @@ class Objective(nn.Module):
         features = locked_dropout(raw, settings.output_dropout) if self.training else raw
         flat = features.flatten(0, 1)
         chosen = flat if rows is None else flat[rows]
-        nll = linear_cross_entropy(chosen, self.model.output_weight, targets, self.precision)
+        nll = self.cross_entropy(chosen, self.model.output_weight, targets)
         loss = nll * share
         penalty = loss.new_zeros(())
         if self.training and settings.activation_alpha:
