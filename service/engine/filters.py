@@ -21,13 +21,14 @@ _BLOCKS = 256
 
 @dataclass(frozen=True)
 class Candidates:
-    """Of each row at least the largest values asked for, by ascending id.
+    """Of each row at least the largest values asked for, by ascending id; never -inf, if few.
 
-    values, ids: (R, C); short rows are padded with -inf.
+    values, ids: (R, C); short rows are padded with -inf. whole: these are all of the values.
     """
 
     values: Floats
     ids: NDArray[np.int64]
+    whole: bool = False
 
 
 def candidates(values: Floats, count: int) -> Candidates:
@@ -35,13 +36,14 @@ def candidates(values: Floats, count: int) -> Candidates:
     rows, vocab = values.shape
     if 4 * count >= vocab or vocab < 4 * _BLOCKS:
         ids = np.broadcast_to(np.arange(vocab), values.shape)
-        return Candidates(values, ids)
-    thresholds = _lower_bounds(values, count)
+        return Candidates(values, ids, whole=True)
+    # What was banned is no candidate: a row with little left would bring its whole length.
+    thresholds = np.maximum(_lower_bounds(values, count), np.finfo(np.float32).min)
     flat = np.flatnonzero((values >= thresholds[:, None]).ravel())
     row_of, ids = np.divmod(flat, vocab)
     counts = np.bincount(row_of, minlength=rows)
     column = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-    padded = np.full((rows, int(counts.max())), -np.inf, np.float32)
+    padded = np.full((rows, max(int(counts.max()), count)), -np.inf, np.float32)
     padded_ids = np.zeros(padded.shape, np.int64)
     padded[row_of, column] = values.ravel()[flat]
     padded_ids[row_of, column] = ids

@@ -29,7 +29,7 @@ from service.engine.request import Floats, SamplingParams, TopLogprobs
 
 _CANDIDATES = (64, 256, 1024)  # stages before the whole vocabulary is looked at
 _BLOCK = 128  # of the inverse cumulative distribution
-_VANISHING = 1e-30
+_VANISHING, _HUGE = 1e-30, 1e30  # sums of weights between these keep float32's precision
 _COLDEST = 1e-4  # below it a temperature is 0: its inverse would leave float32
 
 
@@ -147,6 +147,8 @@ def _modify(logprobs: Floats, r: int, row: SampleState, logits: Floats | None) -
     if logits is not None:
         seen = np.fromiter(row.prompt_set.union(row.counts), np.int64)
         before, penalty = logits[seen], params.repetition_penalty
+        if changes:
+            before += np.array([changes.get(token, 0.0) for token in seen.tolist()], np.float32)
         shifts = np.where(before > 0, before / penalty, before * penalty) - before
         for token, shift in zip(seen.tolist(), shifts.tolist(), strict=True):
             changes[token] = changes.get(token, 0.0) + shift
@@ -227,20 +229,22 @@ def _weights(
 ) -> tuple[Floats, NDArray[np.float64], NDArray[np.bool_]]:
     """exp(value / temperature) (R, blocks, _BLOCK), sums of blocks, and which rows are shifted.
 
-    Log-probabilities need no shift before exp, unless what bans and a low temperature leave of a
-    row all but vanishes; then the row is shifted to have its largest at 0.
+    Log-probabilities need no shift before exp, unless what bans, biases and a low temperature leave
+    of a row all but vanishes or overflows; then the row is shifted to have its largest at 0.
     """
     count, vocab = values.shape
     padded = scratch.padded(count, vocab)
     weights = padded[:, :vocab]
     inverse = np.array([1 / row.params.temperature for row in rows], np.float32)
-    if (inverse == 1).all():
-        np.exp(values, out=weights)
-    else:
-        np.exp(np.multiply(values, inverse[:, None], out=weights), out=weights)
     blocks = padded.reshape(count, -1, _BLOCK)
-    sums = blocks.sum(axis=2)
-    shifted = sums.sum(axis=1) < _VANISHING
+    with np.errstate(over="ignore"):
+        if (inverse == 1).all():
+            np.exp(values, out=weights)
+        else:
+            np.exp(np.multiply(values, inverse[:, None], out=weights), out=weights)
+        sums = blocks.sum(axis=2)
+        totals = sums.sum(axis=1)
+    shifted = (totals < _VANISHING) | (totals > _HUGE)
     for r in np.flatnonzero(shifted).tolist():
         with np.errstate(invalid="ignore"):  # -inf - -inf where nothing is left at all
             weights[r] = np.exp((values[r] - values[r].max()) * inverse[r])
@@ -293,7 +297,7 @@ def _truncated(values: Floats, rows: Sequence[SampleState], scratch: Scratch) ->
 def _typical_rows(values: Floats, params: Sequence[SamplingParams]) -> Floats:
     values = values.copy()
     for r, p in enumerate(params):
-        if p.typical_p < 1:
+        if p.typical_p < 1 and values[r].max() > -np.inf:
             # The filter looks at the distribution that temperature, min_p and top_k leave.
             scaled = (values[r] - values[r].max()) / np.float32(p.temperature)
             if p.top_k and p.top_k < len(scaled):
@@ -323,7 +327,7 @@ def _masses(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> ND
         mine = [rows[r] for r in whole]
         _, sums, shifted = _weights(part, mine, scratch)
         inverse = np.array([1 / row.params.temperature for row in mine])
-        largest = np.where(shifted, 1.0, np.exp(part.max(axis=1) * inverse))
+        largest = np.exp(np.where(shifted, 0.0, part.max(axis=1)) * inverse)
         masses[whole] = sums.sum(axis=1) / largest
     return masses
 
@@ -340,23 +344,23 @@ def _draw(
     few = candidates(values, count)
     inverse = np.array([1 / p.temperature for p in params])
     ordered = descending(few.values)
-    shifted = (ordered - ordered[:, :1]) * inverse[:, None]
+    with np.errstate(invalid="ignore"):  # -inf - -inf where nothing is left at all
+        shifted = (ordered - ordered[:, :1]) * inverse[:, None]
+        scaled = (few.values - ordered[:, :1]) * inverse[:, None]
     possible = np.count_nonzero(~np.isneginf(shifted), axis=1)
     top_k = np.array([p.top_k or values.shape[1] for p in params])
     min_p = np.array([p.min_p for p in params])
     keep = np.minimum(np.minimum(top_k, num_min_p(shifted, min_p)), possible)
     cut = np.array([_is_cut(p) for p in params])
-    everything = few.values.shape[1] == values.shape[1]
-    complete = (keep < count) | (keep >= top_k) | everything
+    complete = (keep < count) | (keep >= top_k) | few.whole
     weights = np.exp(shifted)
     weights[np.arange(weights.shape[1]) >= keep[:, None]] = 0
     sums = np.cumsum(weights, axis=1)[:, -1]
     masses = np.where(cut, sums, masses)
     top_p = np.array([p.top_p for p in params])
-    complete = np.where(cut, complete, (sums >= top_p * masses) | everything)
+    complete = np.where(cut, complete, (sums >= top_p * masses) | few.whole)
     keep = np.minimum(keep, num_top_p(weights, masses, top_p))
     mask = keep_largest(few.values, ordered, keep)
-    scaled = (few.values - ordered[:, :1]) * inverse[:, None]
     survivors = np.where(mask, np.exp(scaled), 0.0)
     ends = np.cumsum(survivors, axis=1)[:, -1]
     places = _invert(survivors, _uniforms(rows) * ends)
