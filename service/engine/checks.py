@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from service.engine.request import Request, SamplingParams
@@ -17,6 +16,7 @@ _RANGES = {
     "frequency_penalty": (-100, 100),
     "length_penalty": (-100, 100),
 }
+_LARGEST_BIAS = 10_000
 
 
 def check_request(request: Request, vocab_size: int, state_size: int) -> None:
@@ -30,7 +30,9 @@ def check_request(request: Request, vocab_size: int, state_size: int) -> None:
     if request.start is not None and request.start.shape != (state_size,):
         raise ValueError(f"start must have {state_size} floats, not {request.start.shape}")
     _check_positions(request)
+    _check_count("prompt_logprobs", request.prompt_logprobs)
     if request.next_token is not None:
+        _check_count("next_token.top_k", request.next_token.top_k)
         _check_ids("next_token.token_ids", request.next_token.token_ids, vocab_size)
     if request.sampling is not None:
         _check_sampling(request.sampling, vocab_size)
@@ -49,6 +51,7 @@ def _check_sampling(params: SamplingParams, vocab_size: int) -> None:
     for name, least in (("max_tokens", 1), ("n", 1), ("min_tokens", 0), ("top_k", 0)):
         if getattr(params, name) < least:
             raise ValueError(f"{name} must be at least {least}, not {getattr(params, name)}")
+    _check_count("logprobs", params.logprobs)
     _check_ranges(params)
     if params.beam_width is not None and params.beam_width < params.n:
         raise ValueError(f"beam_width ({params.beam_width}) must be at least n ({params.n})")
@@ -71,8 +74,17 @@ def _check_ranges(params: SamplingParams) -> None:
     for name in ("top_p", "typical_p"):
         if getattr(params, name) == 0:
             raise ValueError(f"{name} must be above 0")
-    if not all(math.isfinite(bias) for bias in params.logit_bias.values()):
-        raise ValueError("logit_bias must be finite; ban tokens by suppressed_token_ids")
+    for token, bias in params.logit_bias.items():
+        if not abs(bias) <= _LARGEST_BIAS:
+            raise ValueError(
+                f"logit_bias of token {token} must be between -{_LARGEST_BIAS} and "
+                f"{_LARGEST_BIAS}, not {bias}; ban tokens by suppressed_token_ids"
+            )
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and count < 0:
+        raise ValueError(f"{name} must be at least 0, not {count}")
 
 
 def _check_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
