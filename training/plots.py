@@ -42,7 +42,7 @@ def draw_curves(metrics: Path, png: Path) -> None:
         shares.set_ylim(0, 1.02)
         shares.set_ylabel("share of steps clipped", color="tab:red")
     _plot(speed, steps, "tokens_per_second", "speed")
-    speed.set_ylabel("tokens a second")
+    speed.set_ylabel("tokens a second so far")
     for axes in (losses, rates, norms, speed):
         axes.set_xlabel("training tokens")
         axes.grid(alpha=0.3)

@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from models.baselines import build_model
 from models.checkpoint import TOKENIZER, Checkpoint, load_checkpoint
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig
 from training.corpus import CorpusError, Source, parse_source, read_source
 from training.data import TokenStreams
 from training.distributed import Workers, join, say
-from training.publish import Origin
+from training.learner import Learner
+from training.publish import Origin, Publisher
 from training.run_state import recover_run
 from training.shards import Shard, token_dtype, write_shard
-from training.trainer import Outcome, Trainer, run_folder
+from training.trainer import Outcome, Trainer
 
 _VALID_STREAMS = 16
 
@@ -42,6 +45,11 @@ class RunRequest:
     processes: int = 1
     license: str = "not stated"
     command: Sequence[str] = ()
+
+
+def run_folder(out: Path) -> Path:
+    """Where a run keeps its shards, resumable state and logs: beside the checkpoint."""
+    return out.with_name(out.name + ".run")
 
 
 def run_training(request: RunRequest) -> Outcome:
@@ -87,11 +95,17 @@ def _train(request: RunRequest, workers: Workers) -> Outcome:
     )
     origin = _origin(request, len(train), tokenizer)
     valid = valid_streams(shards["valid"], workers)
-    trainer = Trainer(request.config, tokenizer, train, valid, request.out, workers, origin)
+    torch.manual_seed(loop.seed)
+    model = build_model(request.config.model.to_model_config(tokenizer.vocab_size))
+    if origin.weights is not None:
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in origin.weights.items()})
+    learner = Learner(request.config, model.to(workers.device), train, workers)
+    publisher = Publisher(request.config, tokenizer, origin, request.out)
+    trainer = Trainer(learner, valid, publisher, folder)
     resumed = request.resume and trainer.resume()
     if request.resume and not resumed:
         say(f"nothing to resume in {folder}: starting from the beginning")
-    parameters = sum(p.numel() for p in trainer.state.model.parameters())
+    parameters = sum(p.numel() for p in model.parameters())
     passes = loop.max_tokens / len(train)
     say(f"{len(train):,} training tokens, {parameters:,} parameters, {passes:.2f} passes")
     return trainer.run()

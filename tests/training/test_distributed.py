@@ -18,6 +18,23 @@ from training.distributed import Workers
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ("loop.max_tokens=6000", "loop.eval_tokens=2000", "averaging.kind=exponential")
 
+# The command, in a process that is asked to end after twenty steps.
+INTERRUPTED = """
+import os, signal, sys
+from training.__main__ import main
+from training.learner import Learner
+
+step = Learner.step
+
+def counted(self):
+    if self.state.progress.step == 20:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(self)
+
+Learner.step = counted
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 def run_alone(files: dict[str, Path], out: Path, *sets: str) -> None:
     assert main(train_arguments(files, out, sets=(*SETS, *sets))) == 0
@@ -56,14 +73,8 @@ def test_a_run_goes_on_with_another_number_of_processes(
 ) -> None:
     """The saved state is that of all streams, whoever reads them."""
     run_alone(sentences, tmp_path / "whole")
-    script = (
-        "from training.__main__ import main; from training.trainer import Trainer;"
-        "step = Trainer.train_step;"
-        "Trainer.train_step = lambda self: (step(self), setattr(self, 'interrupted',"
-        " self.progress.step == 20))[0]; import sys; sys.exit(main(sys.argv[1:]))"
-    )
     arguments = train_arguments(sentences, tmp_path / "moved", sets=SETS)
-    command = [sys.executable, "-c", script, *arguments]
+    command = [sys.executable, "-c", INTERRUPTED, *arguments]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 130
     run_two(sentences, tmp_path / "moved", "--resume")
     assert curve(tmp_path / "moved", "loss") == pytest.approx(

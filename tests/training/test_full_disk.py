@@ -18,16 +18,16 @@ SETS = ("loop.save_seconds=0.01", "loop.eval_tokens=2000")
 FULL = """
 import resource, sys
 from training.__main__ import main
-from training.trainer import Trainer
+from training.learner import Learner
 
-train_step = Trainer.train_step
+train_step = Learner.step
 
 def limited(self):
-    if self.progress.step == int(sys.argv[1]):
+    if self.state.progress.step == int(sys.argv[1]):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    train_step(self)
+    return train_step(self)
 
-Trainer.train_step = limited
+Learner.step = limited
 sys.exit(main(sys.argv[2:]))
 """
 

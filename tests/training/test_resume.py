@@ -27,17 +27,17 @@ SETS = (
 KILLED = """
 import os, signal, sys, threading
 from training.__main__ import main
-from training.trainer import Trainer
+from training.learner import Learner
 
 step, delay = int(sys.argv[1]), float(sys.argv[2])
-train_step = Trainer.train_step
+train_step = Learner.step
 
 def counted(self):
-    if self.progress.step == step:
+    if self.state.progress.step == step:
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    train_step(self)
+    return train_step(self)
 
-Trainer.train_step = counted
+Learner.step = counted
 sys.exit(main(sys.argv[3:]))
 """
 
