@@ -50,7 +50,7 @@ from models.weights import Weights
 from service.engine.onnx_graph import Arithmetic
 from service.engine.request import Floats, SamplingParams
 from service.engine.runner import ModelRunner
-from service.engine.sampler import SampleState, sample
+from service.engine.sampler import SampleState, Scratch, sample
 
 ROWS = 64
 # Control tokens, which the service never lets a text contain.
@@ -118,7 +118,8 @@ def sampling(runner: ModelRunner, params: SamplingParams, logprobs: Floats) -> T
     def logits_of(chosen: Sequence[int]) -> Floats:
         return runner.logits(features[: len(chosen)])
 
-    return lambda: sample(logprobs, states, logits_of)
+    scratch = Scratch()
+    return lambda: sample(logprobs, states, logits_of, scratch)
 
 
 def streams(runner: ModelRunner, count: int, params: SamplingParams) -> Task:

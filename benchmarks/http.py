@@ -19,6 +19,8 @@ load_first_token_ms, load_total_ms: percentiles under the load stated in `config
     32 tokens, streamed, arriving as a Poisson process; counted from when a request was due.
 load_tokens_per_s: tokens generated under that load.
 
+Every stream has a prompt of its own, about 16 tokens; each round has new ones, so no cache helps.
+
 The service has its default settings (one engine process, one thread).
 """
 
@@ -65,8 +67,8 @@ class Plan:
     last_turn: int = 100
     answer_tokens: int = 24
     conversations: int = 9
-    rate: float = 20.0
-    arrivals: int = 300
+    rate: float = 50.0
+    arrivals: int = 500
     arrival_tokens: int = 32
 
 
@@ -83,15 +85,16 @@ class EngineAlone:
         self._runner = build_runner(checkpoint, EngineOptions())
         self.arithmetic = self._runner.arithmetic
 
-    def tokens_per_s(self, streams: int, max_tokens: int) -> float:
-        """Of the completions that `completion` describes."""
+    def tokens_per_s(self, bodies: Sequence[Json]) -> float:
+        """Of completions as `completion` describes them, of one length and of seeds in a row."""
         tokenizer = self._tokenizer
-        texts = [completion(k, max_tokens)["prompt"] for k in range(streams)]
-        prompts = [[tokenizer.bos_id, *tokenizer.encode(text)] for text in texts]
+        prompts = [[tokenizer.bos_id, *tokenizer.encode(body["prompt"])] for body in bodies]
         sampling = SamplingParams(
-            max_tokens=max_tokens, suppressed_token_ids=tuple(tokenizer.control_ids.values())
+            max_tokens=bodies[0]["max_tokens"],
+            suppressed_token_ids=tuple(tokenizer.control_ids.values()),
         )
-        engine, requests = new_engine(self._runner), stream_requests(prompts, sampling)
+        requests = stream_requests(prompts, sampling, first_seed=bodies[0]["seed"])
+        engine = new_engine(self._runner)
         begin = time.perf_counter()
         return generate(engine, requests) / (time.perf_counter() - begin)
 
@@ -108,15 +111,17 @@ class Client:
 
 def measure_streams(client: Client, engine: EngineAlone, plan: Plan) -> Json:
     """Many streams against the engine alone, in turn; and one stream."""
-    many = [completion(k, plan.stream_tokens) for k in range(plan.streams)]
     loads: list[StreamLoad] = []
     single: list[StreamLoad] = []
     alone: list[float] = []
-    client(streams_at_once, many)  # what is only done once
-    for _ in range(plan.rounds):
-        alone.append(engine.tokens_per_s(plan.streams, plan.stream_tokens))
-        loads.append(client(streams_at_once, many))
-        single.append(client(streams_at_once, many[:1]))
+    for number in range(1 + plan.rounds):
+        first = number * (plan.streams + 1)
+        bodies = [completion(first + k, plan.stream_tokens) for k in range(plan.streams + 1)]
+        alone.append(engine.tokens_per_s(bodies[1:]))
+        loads.append(client(streams_at_once, bodies[1:]))
+        single.append(client(streams_at_once, bodies[:1]))
+    for measured in (loads, single, alone):
+        del measured[0]  # with what is only done once
     rate = statistics.median(load.tokens / load.seconds for load in loads)
     return {
         "sse64_vs_engine": rate / statistics.median(alone),
@@ -151,7 +156,8 @@ def measure_chat(client: Client, plan: Plan) -> Json:
 
 def measure_load(client: Client, plan: Plan) -> Json:
     """Latencies of short completions that arrive at random."""
-    bodies = [completion(k, plan.arrival_tokens) for k in range(plan.arrivals)]
+    first = 1_000_000  # far from the prompts of `measure_streams`
+    bodies = [completion(first + k, plan.arrival_tokens) for k in range(plan.arrivals)]
     load = client(streams_by_arrival, bodies, plan.rate, 0)
     return {
         "load_first_token_ms": percentiles(load.first_token_s),
@@ -164,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("benchmarks.http", __doc__)
     parser.add_argument("--model", type=Path, default=SHIPPED, help="checkpoint that is served")
     options = parse(parser, argv)
+    if not options.model.is_dir():
+        parser.error(f"--model: there is no checkpoint at {options.model}")
     benchmark = Benchmark("http", options)
     plan = QUICK if options.quick else FULL
     engine = EngineAlone(options.model)

@@ -39,9 +39,12 @@ _SAYINGS = (
 
 
 def completion(number: int, max_tokens: int) -> Json:
-    """The body of a streamed completion of exactly so many tokens."""
+    """The body of a streamed completion of exactly so many tokens.
+
+    Another number is another prompt, of which the service's cache knows nothing.
+    """
     return {
-        "prompt": _PROMPTS[number % len(_PROMPTS)],
+        "prompt": f"{number}. {_PROMPTS[number % len(_PROMPTS)]}",
         "max_tokens": max_tokens,
         "temperature": 1.0,
         "seed": number,

@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("benchmarks.startup", __doc__)
     parser.add_argument("--model", type=Path, default=SHIPPED, help="checkpoint that is served")
     options = parse(parser, argv)
+    if not options.model.is_dir():
+        parser.error(f"--model: there is no checkpoint at {options.model}")
     benchmark = Benchmark("startup", options)
     rounds = 1 if options.quick else 9
     _, *starts = (start_once(options.model) for _ in range(1 + rounds))
