@@ -4,13 +4,14 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 PRESET ?= cpu-small
 
-# Two environments: serving stays light, everything else also has torch.
+# Serving stays light, development also has torch, and other people's clients constrain neither.
 SERVE := .venv
 DEV := .venv-dev
+CLIENTS := .venv-conformance
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-slow check format bench train clean
+.PHONY: help serve test test-slow conformance check format bench train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +26,11 @@ test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
 
 test-slow: $(DEV)/.installed ## run the tests marked slow
 	$(DEV)/bin/python -m pytest -m slow $(ARGS)
+
+conformance: $(SERVE)/.installed $(DEV)/.installed $(CLIENTS)/.installed ## prove the API with other people's clients (MODEL= to choose)
+	CONFORMANCE_MODEL='$(MODEL)' CONFORMANCE_SERVER_PYTHON='$(SERVE)/bin/python' \
+	CONFORMANCE_TRAINING_PYTHON='$(DEV)/bin/python' \
+	$(CLIENTS)/bin/python -m pytest -c tests/conformance/pytest.toml tests/conformance $(ARGS)
 
 check: $(DEV)/.installed ## lint, format, types, import rules, dependencies, container files
 	$(DEV)/bin/ruff check .
@@ -49,7 +55,7 @@ train: $(DEV)/.installed ## train on your text: CORPUS=train.txt VALID=valid.txt
 	@exec $(DEV)/bin/python -m training train --corpus $(CORPUS) --valid $(VALID) --out '$(OUT)' --preset $(PRESET) $(ARGS)
 
 clean: ## remove environments, builds and caches (runs/ stays)
-	rm -rf $(SERVE) $(DEV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(SERVE) $(DEV) $(CLIENTS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written after a whole installation, so that one cut short is done again.
@@ -74,4 +80,8 @@ $(DEV)/.torch: | $(DEV)/.created
 
 $(DEV)/.installed: pyproject.toml $(DEV)/.torch
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check]'
+	@touch $@
+
+$(CLIENTS)/.installed: tests/conformance/requirements.txt | $(CLIENTS)/.created
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -1,0 +1,84 @@
+"""EleutherAI's evaluation harness measures the served model as our own evaluation does.
+
+How its requests come to mean the same. The harness takes the tokenizer from the server
+(`tokenizer_backend=remote`), sends token ids, puts one prefix token before them and scores the
+rest. By default the prefix is what the *text* "<s>" encodes to, which here is text like any other;
+so begin-of-sequence is named by its id (`custom_prefix_token_id`). A newline is an ordinary token
+at the end of each line, and there is no end-of-sequence, in both evaluations.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conformance.conftest import Service
+
+ROOT = Path(__file__).parents[2]
+TASKS = Path(__file__).parent / "lm_eval_tasks"
+TEXT = TASKS / "text.txt"
+# Sums of a few hundred float32 log-probabilities, in two implementations.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def harness(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """The harness's results by task."""
+    folder = tmp_path_factory.mktemp("lm-eval")
+    headers = {"authorization": f"Bearer {service.api_key}"}
+    info = httpx.get(f"{service.url}/tokenizer_info", headers=headers).json()
+    model = {
+        "model": service.model,
+        "base_url": f"{service.base_url}/completions",
+        "tokenizer_backend": "remote",
+        "auth_token": service.api_key,
+        "custom_prefix_token_id": info["bos_token_id"],
+        "max_length": 1 << 20,  # the model has no limit; at a shorter one texts would be cut
+    }
+    program = Path(sys.executable).with_name("lm_eval")
+    command = [str(program), "run", "--model", "local-completions"]
+    command += ["--model_args", json.dumps(model), "--include_path", str(TASKS)]
+    command += ["--tasks", "lstm_serve_lines", "lstm_serve_running_text"]
+    command += ["--output_path", str(folder)]
+    offline = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    environment = {**os.environ, **offline, "OPENAI_API_KEY": service.api_key}
+    subprocess.run(command, cwd=TASKS, env=environment, check=True)
+    (written,) = folder.rglob("results_*.json")
+    results: dict[str, Any] = json.loads(written.read_text())["results"]
+    return results
+
+
+def evaluate(checkpoint: Path, *options: str) -> dict[str, float]:
+    """What `python -m training evaluate` says of the text."""
+    command = [os.environ["CONFORMANCE_TRAINING_PYTHON"], "-m", "training", "evaluate", "--json"]
+    command += ["--model", str(checkpoint), "--text", str(TEXT), *options]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (measure,) = json.loads(done.stdout)["results"].values()
+    figures: dict[str, float] = measure
+    return figures
+
+
+def test_line_by_line(harness: Mapping[str, Any], checkpoint: Path) -> None:
+    ours, theirs = evaluate(checkpoint, "--restart-lines"), harness["lstm_serve_lines"]
+    print(f"word perplexity: lm-eval {theirs['word_perplexity,none']}, evaluate {ours}")
+    for name in ("word_perplexity", "bits_per_byte"):
+        assert theirs[f"{name},none"] == pytest.approx(ours[name], rel=TOLERANCE)
+    per_byte = 2 ** ours["bits_per_byte"]
+    assert theirs["byte_perplexity,none"] == pytest.approx(per_byte, rel=TOLERANCE)
+
+
+def test_as_running_text(harness: Mapping[str, Any], checkpoint: Path) -> None:
+    ours, theirs = evaluate(checkpoint), harness["lstm_serve_running_text"]
+    assert theirs["bits_per_byte,none"] == pytest.approx(ours["bits_per_byte"], rel=TOLERANCE)
+    # Of a document the harness counts only one line end, so the sums are compared, not the means.
+    nll = math.log(theirs["word_perplexity,none"]) * (ours["words"] + 1)
+    assert nll == pytest.approx(ours["nll"], rel=TOLERANCE)
