@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
 from models.checkpoint import CheckpointError
@@ -98,7 +98,9 @@ async def list_models(context: Context) -> Response:
     response_model=ModelCard,
     responses=error_responses(401, 404, 503),
 )
-async def get_model(context: Context, model: str) -> Response:
+async def get_model(
+    context: Context, model: Annotated[str, Path(description="its name", examples=["default"])]
+) -> Response:
     try:
         facts = await context.registry.facts(model)
     except UnknownModelError:
