@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from service.engine.adjustments import SampleState, modified
 from service.engine.beam import BeamSearch, Candidate
 from service.engine.checks import check_request
 from service.engine.filters import top_candidates
@@ -22,7 +23,7 @@ from service.engine.request import (
     TokenOutput,
 )
 from service.engine.runner import ModelRunner
-from service.engine.sampler import SampleState, Scratch, modified, sample, top_logprobs
+from service.engine.sampler import Scratch, sample, top_logprobs
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache, start_key
 from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit

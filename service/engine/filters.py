@@ -9,6 +9,7 @@ candidates there were. Rows are independent of each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,15 @@ class Candidates:
     values: Floats
     ids: NDArray[np.int64]
     whole: bool = False
+
+    def rows(self, chosen: Sequence[int]) -> Candidates:
+        """Those of some rows."""
+        return Candidates(self.values[chosen], self.ids[chosen], self.whole)
+
+    def with_values_of(self, values: Floats) -> Candidates:
+        """The same tokens with the values that they have in (R, V)."""
+        now = np.take_along_axis(values, self.ids, axis=1)
+        return Candidates(np.where(np.isneginf(self.values), self.values, now), self.ids)
 
 
 def candidates(values: Floats, count: int) -> Candidates:
@@ -63,7 +73,11 @@ def _lower_bounds(values: Floats, count: int) -> Floats:
 
 def top_candidates(values: Floats, count: int) -> Candidates:
     """Just the `count` largest of each row, in descending order (ties: lower id first)."""
-    found = candidates(values, count)
+    return best_of(candidates(values, count), count)
+
+
+def best_of(found: Candidates, count: int) -> Candidates:
+    """The `count` largest of candidates, in descending order (ties: lower id first)."""
     order = np.argsort(-found.values, axis=1, kind="stable")[:, :count]
     return Candidates(
         np.take_along_axis(found.values, order, axis=1),

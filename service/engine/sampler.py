@@ -6,16 +6,17 @@ Reported log-probabilities are always the model's own.
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.adjustments import LogitsOf, SampleState, modified
 from service.engine.filters import (
+    Candidates,
+    best_of,
     candidates,
     descending,
     keep_largest,
@@ -47,33 +48,6 @@ class Scratch:
         return self._array[:rows]
 
 
-@dataclass(slots=True)
-class SampleState:
-    """What a continuation brings to its own sampling.
-
-    key: of its random stream; prompt: token ids before it; generated: those it has made so far.
-    num_kept: tokens that survived the filters last time: a guess that saves time, no more.
-    """
-
-    params: SamplingParams
-    key: int
-    prompt: Sequence[int] = ()
-    generated: list[int] = field(default_factory=list)
-    counts: Counter[int] = field(default_factory=Counter)
-    num_kept: int = 0
-    prompt_set: frozenset[int] = frozenset()
-
-    def __post_init__(self) -> None:
-        if self.params.repetition_penalty != 1:
-            self.prompt_set = frozenset(self.prompt)
-
-    def append(self, token: int) -> None:
-        self.generated.append(token)
-        params = self.params
-        if params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1:
-            self.counts[token] += 1
-
-
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """Chosen ids (R,), their ln P by the model (R,), and alternatives where asked for.
@@ -84,9 +58,6 @@ class Sampled:
     ids: list[int | None]
     logprobs: list[float]
     tops: list[TopLogprobs]
-
-
-LogitsOf = Callable[[Sequence[int]], Floats]
 
 
 def sample(
@@ -100,35 +71,49 @@ def sample(
     logits_of: rows -> their logits (len, V); asked only where a repetition penalty needs signs.
     scratch: the caller's, kept from call to call.
     """
+    counts = [row.params.logprobs for row in rows]
+    shared = _shared_candidates(logprobs, rows, counts)
     with modified(logprobs, rows, logits_of):
-        ids = _choose(logprobs, rows, scratch or Scratch())
+        ids = _choose(logprobs, rows, scratch or Scratch(), shared)
         possible = ~np.isneginf(logprobs[np.arange(len(rows)), ids])
     chosen = logprobs[np.arange(len(rows)), ids].tolist()
     drawn = [i if ok else None for i, ok in zip(ids.tolist(), possible.tolist(), strict=True)]
-    return Sampled(drawn, chosen, top_logprobs(logprobs, [r.params.logprobs for r in rows]))
+    return Sampled(drawn, chosen, top_logprobs(logprobs, counts, shared))
 
 
-@contextlib.contextmanager
-def modified(logprobs: Floats, rows: Sequence[SampleState], logits_of: LogitsOf) -> Iterator[None]:
-    """Inside, `logprobs` carries biases, penalties and bans; afterwards it is as before."""
-    signed = [r for r, row in enumerate(rows) if row.params.repetition_penalty != 1]
-    logits = dict(zip(signed, logits_of(signed), strict=True)) if signed else {}
-    undo = [_modify(logprobs, r, row, logits.get(r)) for r, row in enumerate(rows)]
-    try:
-        yield
-    finally:
-        for r, saved in enumerate(undo):
-            if saved is not None:
-                logprobs[r, saved[0]] = saved[1]
+def _shared_candidates(
+    logprobs: Floats, rows: Sequence[SampleState], counts: Sequence[int | None]
+) -> Candidates | None:
+    """Candidates that serve both the draw and the report of alternatives, where one pass can.
+
+    Adjustments that only lower tokens leave the best k of a row among its best k + the number of
+    tokens they touch.
+    """
+    most = max((count or 0 for count in counts), default=0)
+    if not most or not all(r.only_lowers and _kind(r.params) == "truncated" for r in rows):
+        return None
+    if any(_need(row) > _CANDIDATES[0] or row.params.typical_p < 1 for row in rows):
+        return None
+    count = max(most, _CANDIDATES[0] + max(row.most_adjusted for row in rows))
+    return candidates(logprobs, count) if 4 * count < logprobs.shape[1] else None
 
 
-def top_logprobs(logprobs: Floats, counts: Sequence[int | None]) -> list[TopLogprobs]:
-    """The most probable tokens of each row, as many as asked for."""
+def top_logprobs(
+    logprobs: Floats, counts: Sequence[int | None], found: Candidates | None = None
+) -> list[TopLogprobs]:
+    """The most probable tokens of each row, as many as asked for.
+
+    found: candidates of these rows, if they are at hand.
+    """
     largest = min(max((c or 0 for c in counts), default=0), logprobs.shape[1])
     if not largest:
         return [()] * len(counts)
     asked = [r for r, count in enumerate(counts) if count]
-    best = top_candidates(logprobs[asked] if len(asked) < len(counts) else logprobs, largest)
+    if found is None:
+        found = candidates(logprobs[asked] if len(asked) < len(counts) else logprobs, largest)
+    elif len(asked) < len(counts):
+        found = found.rows(asked)
+    best = best_of(found, largest)
     tops: list[TopLogprobs] = [()] * len(counts)
     for k, r in enumerate(asked):
         count = counts[r]
@@ -137,61 +122,9 @@ def top_logprobs(logprobs: Floats, counts: Sequence[int | None]) -> list[TopLogp
     return tops
 
 
-Saved = tuple[NDArray[np.int64] | slice, Floats]
-
-
-def _modify(logprobs: Floats, r: int, row: SampleState, logits: Floats | None) -> Saved | None:
-    """Apply a row's biases, penalties and bans in place; returns what they overwrote."""
-    params = row.params
-    changes: dict[int, float] = dict(params.logit_bias)
-    if logits is not None:
-        seen = np.fromiter(row.prompt_set.union(row.counts), np.int64)
-        before, penalty = logits[seen], params.repetition_penalty
-        if changes:
-            before += np.array([changes.get(token, 0.0) for token in seen.tolist()], np.float32)
-        shifts = np.where(before > 0, before / penalty, before * penalty) - before
-        for token, shift in zip(seen.tolist(), shifts.tolist(), strict=True):
-            changes[token] = changes.get(token, 0.0) + shift
-    if params.presence_penalty or params.frequency_penalty:
-        for token, count in row.counts.items():
-            loss = params.presence_penalty + params.frequency_penalty * count
-            changes[token] = changes.get(token, 0.0) - loss
-    for token in _banned(row):
-        changes[token] = -np.inf
-    if params.allowed_token_ids is not None:
-        return _allow_only(logprobs, r, params.allowed_token_ids, changes)
-    if not changes:
-        return None
-    ids = np.fromiter(changes, np.int64, len(changes))
-    saved = logprobs[r, ids]
-    logprobs[r, ids] = saved + np.fromiter(changes.values(), np.float32, len(changes))
-    return ids, saved
-
-
-def _allow_only(
-    logprobs: Floats, r: int, allowed: Sequence[int], changes: dict[int, float]
-) -> Saved:
-    saved = logprobs[r].copy()
-    logprobs[r] = -np.inf
-    for token in allowed:
-        logprobs[r, token] = saved[token] + changes.get(token, 0.0)
-    return slice(None), saved
-
-
-def _banned(row: SampleState) -> list[int]:
-    params = row.params
-    banned = list(params.suppressed_token_ids)
-    if len(row.generated) < params.min_tokens:
-        banned += params.stop_token_ids
-    for word in params.bad_words:
-        before = len(word) - 1
-        history = [*row.prompt[-before:], *row.generated][-before:] if before else []
-        if history == list(word[:-1]):
-            banned.append(word[-1])
-    return banned
-
-
-def _choose(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.int64]:
+def _choose(
+    values: Floats, rows: Sequence[SampleState], scratch: Scratch, shared: Candidates | None
+) -> NDArray[np.int64]:
     """Ids for modified log-probabilities (R, V): greedy, truncated and free rows apart."""
     ids = np.empty(len(rows), np.int64)
     kinds = [_kind(row.params) for row in rows]
@@ -202,7 +135,7 @@ def _choose(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> ND
         if kind == "greedy":
             ids[members] = _greedy(part)
         elif kind == "truncated":
-            ids[members] = _truncated(part, mine, scratch)
+            ids[members] = _truncated(part, mine, scratch, shared)
         else:
             ids[members] = _free(part, mine, scratch)
     return ids
@@ -273,25 +206,39 @@ def _invert(weights: NDArray[Any], targets: NDArray[np.float64]) -> NDArray[np.i
     return places
 
 
-def _truncated(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.int64]:
-    """Rows with any of min_p, top_k, typical_p, top_p: among few candidates, or more if need be."""
+def _truncated(
+    values: Floats, rows: Sequence[SampleState], scratch: Scratch, shared: Candidates | None
+) -> NDArray[np.int64]:
+    """Rows with any of min_p, top_k, typical_p, top_p: among few candidates, or more if need be.
+
+    shared: candidates of these rows before adjustment, enough for the first stage.
+    """
     if any(row.params.typical_p < 1 for row in rows):
         values = _typical_rows(values, [row.params for row in rows])
     vocab = values.shape[1]
     masses = _masses(values, rows, scratch)
     ids = np.full(len(rows), -1, np.int64)
-    needs = [row.params.top_k or row.num_kept * 5 // 4 for row in rows]
+    needs = [_need(row) for row in rows]
     pending = list(range(len(rows)))
     for count in (*(c for c in _CANDIDATES if 4 * c < vocab), vocab):
         members = [r for r in pending if needs[r] <= count or count == vocab]
         if not members:
             continue
-        whole = len(members) == len(rows)
-        part = values if whole else values[members]
-        ids[members], complete = _draw(part, [rows[r] for r in members], masses[members], count)
+        part = values if len(members) == len(rows) else values[members]
+        if shared is not None and count == _CANDIDATES[0]:
+            few = shared.with_values_of(values)  # then every row is a member
+        else:
+            few = candidates(part, count)
+        mine = [rows[r] for r in members]
+        ids[members], complete = _draw(few, vocab, mine, masses[members], count)
         done = {r for r, ok in zip(members, complete.tolist(), strict=True) if ok}
         pending = [r for r in pending if r not in done]
     return ids
+
+
+def _need(row: SampleState) -> int:
+    """Guess of how many candidates a row's filters will look at."""
+    return row.params.top_k or row.num_kept * 5 // 4
 
 
 def _typical_rows(values: Floats, params: Sequence[SamplingParams]) -> Floats:
@@ -333,22 +280,25 @@ def _masses(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> ND
 
 
 def _draw(
-    values: Floats, rows: Sequence[SampleState], masses: NDArray[np.float64], count: int
+    few: Candidates,
+    vocab: int,
+    rows: Sequence[SampleState],
+    masses: NDArray[np.float64],
+    count: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Draw among `count` candidates a row; the second array tells where that many sufficed.
+    """Draw among the `count` best of each row; the second array tells where that many sufficed.
 
     Sums run in an order that the candidates' number does not change: from the largest down to
     find the survivors, by ascending id to draw one of them.
     """
     params = [row.params for row in rows]
-    few = candidates(values, count)
     inverse = np.array([1 / p.temperature for p in params])
     ordered = descending(few.values)
     with np.errstate(invalid="ignore"):  # -inf - -inf where nothing is left at all
         shifted = (ordered - ordered[:, :1]) * inverse[:, None]
         scaled = (few.values - ordered[:, :1]) * inverse[:, None]
     possible = np.count_nonzero(~np.isneginf(shifted), axis=1)
-    top_k = np.array([p.top_k or values.shape[1] for p in params])
+    top_k = np.array([p.top_k or vocab for p in params])
     min_p = np.array([p.min_p for p in params])
     keep = np.minimum(np.minimum(top_k, num_min_p(shifted, min_p)), possible)
     cut = np.array([_is_cut(p) for p in params])

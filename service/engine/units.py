@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from service.engine.adjustments import SampleState
 from service.engine.beam import BeamSearch
 from service.engine.prefix_tree import Node, PrefixTree
 from service.engine.random_numbers import stream_key
@@ -18,7 +19,7 @@ from service.engine.request import (
     TokenOutput,
     TopLogprobs,
 )
-from service.engine.sampler import SampleState, top_logprobs
+from service.engine.sampler import top_logprobs
 
 NAN = float("nan")
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.engine.adjustments import SampleState
 from service.engine.random_numbers import stream_key, uniform
 from service.engine.request import Floats, SamplingParams
-from service.engine.sampler import Sampled, SampleState, sample, top_logprobs
+from service.engine.sampler import Sampled, sample, top_logprobs
 from tests.service.engine.exact_sampling import exact_distribution, inverse_of_distribution
 from tests.service.engine.statistics import chi_square_p_value
 
