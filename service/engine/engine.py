@@ -28,6 +28,8 @@ from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache, start_key
 from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit
 
+_NOTHING_LEFT = "the sampling settings exclude every token"
+
 
 class Engine:
     """Requests in, outputs out; not thread-safe, one owner calls everything.
@@ -226,7 +228,7 @@ class Engine:
             units, drawn.ids, drawn.logprobs, drawn.tops, strict=True
         ):
             if token is None:
-                self._fail(unit.progress, "the sampling settings exclude every token")
+                self._fail(unit.progress, _NOTHING_LEFT)
             elif self._take_token(unit, token, logprob, top):
                 finished.append(unit)
             elif unit.start is not None:
@@ -300,7 +302,10 @@ class Engine:
     def _finish_beams(self, unit: BeamUnit) -> None:
         progress = unit.progress
         progress.open_beams -= 1
-        for k, (hypothesis, stopped) in enumerate(unit.search.best()):
+        best = unit.search.best()
+        if not best:
+            self._fail(progress, _NOTHING_LEFT)
+        for k, (hypothesis, stopped) in enumerate(best):
             last = len(hypothesis.tokens) - 1
             for position, token in enumerate(hypothesis.tokens):
                 reason: FinishReason = "stop" if stopped else "length"
@@ -337,6 +342,7 @@ class Engine:
     def _fail(self, progress: Progress, message: str) -> None:
         """End a request with an error; its rows are given back when outputs are taken."""
         progress.error = message
+        progress.open_samples.clear()
         self._touched[progress.request.request_id] = progress
 
     def _take_outputs(self) -> list[RequestOutput]:
