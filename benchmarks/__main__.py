@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.harness import PROJECT, new_parser, parse
 
-BENCHMARKS = ("engine", "scoring", "rescoring", "http", "startup")
+BENCHMARKS = ("engine", "scoring", "rescoring", "http", "startup", "training")
 
 
 def run_all() -> int:

@@ -47,10 +47,11 @@ from benchmarks.model_s import MODEL_S, build_runner, check_error, new_engine, r
 from benchmarks.streams import generate, stream_requests
 from models.config import ModelConfig
 from models.weights import Weights
+from service.engine.adjustments import SampleState
 from service.engine.onnx_graph import Arithmetic
 from service.engine.request import Floats, SamplingParams
 from service.engine.runner import ModelRunner
-from service.engine.sampler import SampleState, Scratch, sample
+from service.engine.sampler import Scratch, sample
 
 ROWS = 64
 # Control tokens, which the service never lets a text contain.
