@@ -31,6 +31,9 @@ from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Score
 _NOTHING_LEFT = "the sampling settings exclude every token"
 
 
+_NO_HEADS = np.empty((0, 0), np.float32)
+
+
 class Engine:
     """Requests in, outputs out; not thread-safe, one owner calls everything.
 
@@ -140,8 +143,9 @@ class Engine:
             else:
                 spent.append(unit)
                 self._report_beam(unit, logprobs[heads[row]], self.runner.read_state(row))
-        spent += [unit for _, unit in nodes if unit.is_at_last]
-        for end in advance_nodes(self.runner, nodes, heads, logprobs):
+        ends = advance_nodes(self.runner, nodes, heads, logprobs)
+        spent += [unit for _, unit in nodes if unit.is_done]
+        for end in ends:
             draws += [(end.head, unit) for unit in self._close_node(end, logprobs)]  # type: ignore[misc]
         finished = self._draw(draws, logprobs)
         rows = {id(unit): row for row, unit in enumerate(running)} if finished else {}
@@ -157,9 +161,10 @@ class Engine:
         """States, children, outputs; returns the continuations that begin here."""
         progress, node = end.progress, end.node
         head = None if end.head is None else logprobs[end.head]
-        for index in node.taken_by:
-            progress.states[index] = end.state
-        self._memory.keep_node(progress, node, end.state)
+        if end.state is not None:
+            for index in node.taken_by:
+                progress.states[index] = end.state
+            self._memory.keep_node(progress, node, end.state)
         self._open_children(progress, node, end.state, head)
         samples: list[SampleUnit] = []
         for index in node.prompts:
@@ -180,11 +185,14 @@ class Engine:
                 unit.add_scored(head)
             else:
                 unit.add_unscored()
-        self.scheduler.push(units)
+        self.scheduler.push(unit for unit in units if not unit.is_done)
+        for unit in units:
+            if unit.is_done:  # a single token, whose score is all that is asked
+                self._close_node(NodeEnd(progress, unit.node, None, None), _NO_HEADS)
         return units
 
     def _close_prompt(
-        self, progress: Progress, index: int, state: Floats, head: Floats | None
+        self, progress: Progress, index: int, state: Floats | None, head: Floats | None
     ) -> list[SampleUnit]:
         request = progress.request
         progress.open_prompts -= 1
@@ -205,6 +213,7 @@ class Engine:
         if params is None:
             return []
         assert head is not None
+        assert state is not None
         if params.beam_width is not None:
             search = BeamSearch(params)
             progress.open_beams += 1
@@ -222,7 +231,11 @@ class Engine:
         if places != list(range(len(logprobs))):
             logprobs = logprobs[places]
         states = [unit.state for unit in units]
-        drawn = sample(logprobs, states, lambda k: self._logits(units, k), self._scratch)
+
+        def logits_of(chosen: Sequence[int]) -> Floats:
+            return self.runner.logits(self.runner.head_features([places[k] for k in chosen]))
+
+        drawn = sample(logprobs, states, logits_of, self._scratch)
         finished = []
         for unit, token, logprob, top in zip(
             units, drawn.ids, drawn.logprobs, drawn.tops, strict=True
@@ -262,18 +275,6 @@ class Engine:
         if reason is not None:
             progress.open_samples.pop((unit.prompt, unit.sample), None)
         return reason is not None
-
-    def _logits(self, units: Sequence[SampleUnit], chosen: Sequence[int]) -> Floats:
-        """Logits for units in rows, and for those that have yet to start from a state."""
-        running = self.scheduler.running
-        features = []
-        for k in chosen:
-            unit = units[k]
-            state = unit.start
-            if state is None:
-                state = self.runner.read_state(running.index(unit))
-            features.append(state[self._features])
-        return self.runner.logits(np.stack(features))
 
     def _report_beam(self, unit: BeamUnit, head: Floats, state: Floats) -> None:
         """Hand a beam's candidates to its search, and move the search on when all have come."""
@@ -331,7 +332,7 @@ class Engine:
         head = self.runner.logprobs_of_state(start) if asks and start is not None else None
         if root.prompts or root.taken_by:
             state = np.zeros(self.runner.layout.size, np.float32) if start is None else start
-            matrix = np.empty((0, 0), np.float32) if head is None else head[None]
+            matrix = _NO_HEADS if head is None else head[None]
             end = NodeEnd(progress, root, None if head is None else 0, state)
             self._draw([(0, unit) for unit in self._close_node(end, matrix)], matrix)
         else:

@@ -23,7 +23,7 @@ def build_engine(folder: Path, options: EngineOptions) -> AsyncEngine:
     engines: list[EngineFront] = [
         ProcessEngine(folder, options, table) for _ in range(options.replicas)
     ]
-    return engines[0] if len(engines) == 1 else ReplicatedEngine(engines)
+    return engines[0] if len(engines) == 1 else ReplicatedEngine(engines, table)
 
 
 def _load(folder: Path, options: EngineOptions) -> Loaded:

@@ -30,12 +30,15 @@ class Counters:
 
 @dataclass
 class NodeEnd:
-    """The end of a node: which distribution follows it (a row of the step's), and its state."""
+    """The end of a node: which distribution follows it (a row of the step's), and its state.
+
+    Both are None where nothing hangs on them.
+    """
 
     progress: Progress
     node: Node
     head: int | None
-    state: Floats
+    state: Floats | None
 
 
 def run_sequences(runner: ModelRunner, counters: Counters, running: Sequence[Unit]) -> None:
@@ -48,7 +51,7 @@ def run_sequences(runner: ModelRunner, counters: Counters, running: Sequence[Uni
         return
     for row, unit in enumerate(units):
         # One token at least stays for the step that follows, so no node ends here.
-        if len(unit.node.tokens) - unit.position > length:
+        if unit.num_fed - unit.position > length:
             ids = unit.node.tokens[unit.position : unit.position + length]
             _run_sequence(runner, counters, row, unit, np.array(ids, np.int64))
 
@@ -85,7 +88,10 @@ def advance_nodes(
         if unit.position == len(unit.node.tokens):
             state = runner.read_state(row)
             ends.append(NodeEnd(unit.progress, unit.node, heads.get(row), state))
-        elif (place := heads.get(row)) is None:
+            continue
+        if unit.is_done:
+            ends.append(NodeEnd(unit.progress, unit.node, None, None))
+        if (place := heads.get(row)) is None:
             unit.add_unscored()
         else:
             places.append(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,10 @@ class OnnxRunner:
         self._gather(rows)
         self._run("head", self._padded(len(rows)))
         return self._buffers["logprobs"][: len(rows)]
+
+    def head_features(self, places: Sequence[int]) -> Floats:
+        features: Floats = self._buffers["head"][list(places)]
+        return features
 
     def logits(self, features: Floats) -> Floats:
         # More than max_rows where many continuations begin at once.

@@ -25,7 +25,7 @@ class PrefixMemory:
 
     def keep_node(self, progress: Progress, node: Node, state: Floats) -> None:
         """Keep the state at the end of a node, if no sequences part before it."""
-        if node.end < _SHORTEST or not _is_trunk(node):
+        if node.end < _SHORTEST or not node.is_trunk:
             return
         tokens = progress.path_tokens(node)
         logprobs = np.array(progress.path_logprobs(node), np.float32)
@@ -62,13 +62,3 @@ class PrefixMemory:
             unit.add_unscored()
         progress.cached_tokens = size
         return size
-
-
-def _is_trunk(node: Node) -> bool:
-    """Whether no sequences part or end before the node's end: what a later request may share."""
-    parent = node.parent
-    while parent is not None:
-        if len(parent.children) + len(parent.prompts) > 1:
-            return False
-        parent = parent.parent
-    return True

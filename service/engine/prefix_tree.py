@@ -30,6 +30,16 @@ class Node:
     def end(self) -> int:
         return self.depth + len(self.tokens)
 
+    @property
+    def is_trunk(self) -> bool:
+        """Whether no sequences part or end before its end: what a later request may share."""
+        parent = self.parent
+        while parent is not None:
+            if len(parent.children) + len(parent.prompts) > 1:
+                return False
+            parent = parent.parent
+        return True
+
     def split(self, size: int) -> None:
         """Cut the run after `size` tokens; what hung on its end moves to the new lower part."""
         assert 0 < size < len(self.tokens)

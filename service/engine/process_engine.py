@@ -19,7 +19,7 @@ from service.engine.front import EngineFront
 from service.engine.interface import EngineInfo, EngineUnavailableError
 from service.engine.options import EngineOptions
 from service.engine.wire import unpack_outputs
-from service.engine.worker import Command, Quit
+from service.engine.worker import Add, Command, Quit
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class ProcessEngine(EngineFront):
         self._folder, self._options, self._table_file = folder, options, table_file
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._reader: threading.Thread | None = None
         self._restarting: asyncio.Task[None] | None = None
 
     def launch(self) -> None:
@@ -68,10 +69,10 @@ class ProcessEngine(EngineFront):
         assert isinstance(news, EngineInfo)
         self._info, self._ready = news, True
         loop = asyncio.get_running_loop()
-        reader = threading.Thread(
+        self._reader = threading.Thread(
             target=self._read, args=(loop, self._connection), name="engine-reader", daemon=True
         )
-        reader.start()
+        self._reader.start()
 
     def _read(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
         """In a thread: pass on what the process sends until it is gone."""
@@ -84,10 +85,10 @@ class ProcessEngine(EngineFront):
 
     def _on_exit(self) -> None:
         self._ready = False
+        self._give_up("the engine process ended; it is being restarted")
         if self._draining:
             return
         logger.error("the engine process for %s ended unexpectedly; restarting", self._folder)
-        self._give_up("the engine process ended; it is being restarted")
         self._restarting = asyncio.get_running_loop().create_task(self._restart())
 
     async def _restart(self) -> None:
@@ -116,19 +117,23 @@ class ProcessEngine(EngineFront):
         try:
             self._connection.send(command)
         except OSError as error:
-            if not isinstance(command, Quit):
+            if isinstance(command, Add):  # the others have nothing left to end
                 raise EngineUnavailableError("the engine process ended") from error
 
     async def _end(self) -> None:
         if self._restarting is not None:
             self._restarting.cancel()
-        self._send(Quit())
-        self._ready = False
-        if self._process is not None:
+        if self._process is not None and self._ready:
+            self._send(Quit())
             with suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(self._process.wait, 2)
+        self._ready = False
+        if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+        if self._reader is not None:  # meets the end of the stream; then nobody uses it
+            await asyncio.to_thread(self._reader.join)
+        self._reap()
 
     @property
     def pid(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -12,10 +13,13 @@ from service.engine.request import Request, RequestOutput
 
 
 class ReplicatedEngine:
-    """Each request goes to the ready engine with the fewest in flight. Implements `AsyncEngine`."""
+    """Each request goes to the ready engine with the fewest in flight. Implements `AsyncEngine`.
 
-    def __init__(self, engines: Sequence[EngineFront]) -> None:
-        self._engines = list(engines)
+    table_file: what the engines share (see shared_table.py), closed when they have stopped.
+    """
+
+    def __init__(self, engines: Sequence[EngineFront], table_file: int | None = None) -> None:
+        self._engines, self._table_file = list(engines), table_file
         self._serving: dict[str, EngineFront] = {}
 
     @property
@@ -31,6 +35,9 @@ class ReplicatedEngine:
 
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(engine.stop(grace_s) for engine in self._engines))
+        if self._table_file is not None:
+            os.close(self._table_file)
+            self._table_file = None
 
     async def submit(self, request: Request) -> AsyncGenerator[RequestOutput, None]:
         ready = [engine for engine in self._engines if engine.is_ready]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,10 @@ class ModelRunner(Protocol):
 
         A view of a buffer that the next call overwrites; the caller may scribble on it.
         """
+        ...
+
+    def head_features(self, places: Sequence[int]) -> Floats:
+        """Features behind rows of the last log-probabilities returned, (len, features_size)."""
         ...
 
     def logits(self, features: Floats) -> Floats:

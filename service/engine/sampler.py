@@ -29,6 +29,7 @@ from service.engine.random_numbers import uniform
 from service.engine.request import Floats, SamplingParams, TopLogprobs
 
 _CANDIDATES = (64, 256, 1024)  # stages before the whole vocabulary is looked at
+_MOST_SHARED = 96
 _BLOCK = 128  # of the inverse cumulative distribution
 _VANISHING, _HUGE = 1e-30, 1e30  # sums of weights between these keep float32's precision
 _COLDEST = 1e-4  # below it a temperature is 0: its inverse would leave float32
@@ -95,7 +96,9 @@ def _shared_candidates(
     if any(_need(row) > _CANDIDATES[0] or row.params.typical_p < 1 for row in rows):
         return None
     count = max(most, _CANDIDATES[0] + max(row.most_adjusted for row in rows))
-    return candidates(logprobs, count) if 4 * count < logprobs.shape[1] else None
+    if count > _MOST_SHARED or 4 * count >= logprobs.shape[1]:
+        return None  # two narrow passes are cheaper than a wide one
+    return candidates(logprobs, count)
 
 
 def top_logprobs(

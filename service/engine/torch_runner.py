@@ -8,7 +8,7 @@ and a resumed text would differ in its last bits from one sent whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class TorchRunner:
         self._states = torch.zeros(max_rows, self.layout.size, device=device)
         self._ids = torch.zeros(max_rows, dtype=torch.long, device=device)
         self._rows = torch.zeros(max_rows, dtype=torch.long, device=device)
+        self._features = torch.zeros(max_rows, self.layout.features_size, device=device)
         self._logprobs = torch.zeros(max_rows, self.vocab_size, device=device)
         self._step = _captured(self._compute_step, device)
         self._head = _captured(self._compute_head, device)
@@ -65,6 +66,10 @@ class TorchRunner:
         self._head()
         result: Floats = self._logprobs[: len(rows)].cpu().numpy()
         return result.copy() if self.device == "cpu" else result
+
+    def head_features(self, places: Sequence[int]) -> Floats:
+        features: Floats = self._features[list(places)].cpu().numpy()
+        return features
 
     @torch.no_grad()
     def logits(self, features: Floats) -> Floats:
@@ -116,8 +121,8 @@ class TorchRunner:
 
     @torch.no_grad()
     def _compute_head(self) -> None:
-        features = self._states[:, self.layout.slices()["features"]][self._rows]
-        self._logprobs.copy_(torch.log_softmax(features @ self._softmax.T, dim=1))
+        self._features.copy_(self._states[:, self.layout.slices()["features"]][self._rows])
+        self._logprobs.copy_(torch.log_softmax(self._features @ self._softmax.T, dim=1))
 
 
 _PARAMETERS = ("weight_ih", "weight_hh", "bias")

@@ -36,7 +36,8 @@ class Scores:
 class NodeUnit:
     """Feeds the tokens of a tree node. start: state before token `position`, None for zeros.
 
-    scores: what is known of tokens 0..position.
+    scores: what is known of tokens 0..position. num_fed: tokens that must be fed; the last one of a
+    text that is only scored need not.
     """
 
     progress: Progress
@@ -45,6 +46,10 @@ class NodeUnit:
     start: Floats | None
     position: int = 0
     since: int = 0
+    num_fed: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.num_fed = len(self.node.tokens) - (not self.progress.needs_end(self.node))
 
     @property
     def request_id(self) -> str:
@@ -55,9 +60,9 @@ class NodeUnit:
         return self.node.tokens[self.position]
 
     @property
-    def is_at_last(self) -> bool:
-        """Whether the next token is the node's last one."""
-        return self.position + 1 == len(self.node.tokens)
+    def is_done(self) -> bool:
+        """Whether all that is asked of the node is known."""
+        return self.position >= self.num_fed
 
     @property
     def wants_head(self) -> bool:
@@ -135,6 +140,12 @@ class Progress:
         if node.prompts and (request.sampling is not None or request.next_token is not None):
             return True
         return any(child.score_from <= node.end for child in node.children.values())
+
+    def needs_end(self, node: Node) -> bool:
+        """Whether anything hangs on the node's end: its state or the distribution after it."""
+        if node.children or node.taken_by or node.is_trunk:
+            return True
+        return self.request.sampling is not None or self.request.next_token is not None
 
     def path_tokens(self, node: Node) -> list[int]:
         """Tokens from the start to the end of `node`."""

@@ -46,14 +46,16 @@ def work(engine: Engine, channel: Channel) -> None:
     """Serve until told to quit. A request that cannot be computed is answered with its error."""
     while True:
         outputs: list[RequestOutput] = []
+        aborted = False
         command = channel.receive(wait=not engine.has_work)
         while command is not None:
             if isinstance(command, Quit):
                 return
             _apply(engine, command, outputs)
+            aborted |= isinstance(command, Abort)
             command = channel.receive(wait=False)
         outputs += engine.step()
-        if outputs:
+        if outputs or aborted:  # an abort has no output, but changes what is running
             channel.send(outputs, stats_of(engine))
 
 
