@@ -69,7 +69,6 @@ def evaluate(checkpoint: Path, *options: str) -> dict[str, float]:
 
 def test_line_by_line(harness: Mapping[str, Any], checkpoint: Path) -> None:
     ours, theirs = evaluate(checkpoint, "--restart-lines"), harness["lstm_serve_lines"]
-    print(f"word perplexity: lm-eval {theirs['word_perplexity,none']}, evaluate {ours}")
     for name in ("word_perplexity", "bits_per_byte"):
         assert theirs[f"{name},none"] == pytest.approx(ours[name], rel=TOLERANCE)
     per_byte = 2 ** ours["bits_per_byte"]
