@@ -141,7 +141,8 @@ def test_draws_along_one_stream_have_the_exact_distribution() -> None:
 
 temperatures = st.sampled_from([0.3, 0.7, 1.0, 1.8])
 top_ks = st.sampled_from([0, 1, 7, 40, 64, 65, 300, 5000])
-masses = st.sampled_from([1.0, 0.999, 0.9, 0.5, 0.1])
+# No simple fractions: ten equal tokens reach 0.9 after nine or ten of them, as rounding has it.
+masses = st.sampled_from([1.0, 0.999, 0.907, 0.503, 0.107])
 min_ps = st.sampled_from([0.0, 1e-4, 0.02, 0.3])
 
 
