@@ -1,10 +1,14 @@
-"""Kernels over small networks, built once."""
+"""Kernels over small networks, built once, and a checkpoint that engines can load."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from models.checkpoint import Checkpoint, save_checkpoint
 from models.config import ModelConfig
+from models.tokenizer import Tokenizer
 from service.engine.onnx_runner import OnnxRunner
 from tests.service.engine.small_models import SHAPES, Oracle, random_weights
 
@@ -25,3 +29,14 @@ def oracle(config: ModelConfig) -> Oracle:
 def runner(config: ModelConfig) -> OnnxRunner:
     weights = random_weights(config)
     return OnnxRunner(config, weights, arithmetic="fp32", max_rows=MAX_ROWS)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """Folder of a tiny model with random weights."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    model = ModelConfig(vocab_size=tokenizer.vocab_size, embedding_size=12, hidden_sizes=(20, 12))
+    save_checkpoint(
+        Checkpoint(model=model, weights=random_weights(model), tokenizer=tokenizer), folder
+    )
+    return folder
