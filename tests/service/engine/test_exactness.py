@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +23,10 @@ from service.engine.engine import Engine
 from service.engine.onnx_graph import Arithmetic
 from service.engine.onnx_runner import OnnxRunner
 from service.engine.request import Floats, NextToken, Priority, Request, SamplingParams
+from service.engine.runner import ModelRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
+from service.engine.torch_runner import TorchRunner
 from tests.service.engine.driving import Result, collect, make_engine, run, run_one
 from tests.service.engine.small_models import random_weights
 
@@ -34,42 +37,48 @@ MAX_ROWS = 40  # so that long texts take many steps at once
 
 @dataclass(frozen=True)
 class Kernels:
-    """alone: has one row and therefore neither batches nor sequences of steps.
+    """crowded: has many rows; alone: is asked one request at a time, in a batch of one row.
 
     texts: what prompts begin with; starts: states that requests go on from.
     """
 
-    crowded: OnnxRunner
-    alone: OnnxRunner
+    crowded: ModelRunner
+    alone: ModelRunner
     texts: tuple[tuple[int, ...], ...]
     starts: tuple[Floats | None, ...]
 
     @classmethod
-    def build(cls, arithmetic: Arithmetic) -> Kernels:
-        weights = random_weights(CONFIG)
-        crowded, alone = (
-            OnnxRunner(CONFIG, weights, arithmetic=arithmetic, max_rows=rows)
-            for rows in (MAX_ROWS, 1)
-        )
-        texts = np.random.default_rng(1).integers(CONFIG.vocab_size, size=(3, 75)).tolist()
+    def of(cls, crowded: ModelRunner, alone: ModelRunner) -> Kernels:
+        drawn = np.random.default_rng(1).integers(CONFIG.vocab_size, size=(3, 75))
+        texts = tuple(tuple(text) for text in drawn.tolist())
         starts: list[Floats | None] = [None, None, None]
         for text in texts[:2]:
-            prompt = tuple(text[-9:])
-            starts.append(
-                run_one(make_engine(alone), prompts=(prompt,), state_at=(9,)).prompts[0].state
-            )
-        return cls(crowded, alone, tuple(map(tuple, texts)), tuple(starts))
+            result = run_one(make_engine(alone, 1), prompts=(text[-9:],), state_at=(9,))
+            starts.append(result.prompts[0].state)
+        return cls(crowded, alone, texts, tuple(starts))
 
     def by_itself(self, request: Request) -> Result:
-        return run(make_engine(self.alone, cache_bytes=0), request)[0]
+        return run(make_engine(self.alone, 1, cache_bytes=0), request)[0]
+
+
+def kernel(kind: str, max_rows: int) -> ModelRunner:
+    weights = random_weights(CONFIG)
+    if kind.startswith("torch"):  # has a fixed batch: its bits are those of its number of rows
+        device = kind.removeprefix("torch on ")
+        return TorchRunner(CONFIG, weights, device=device, max_rows=5)
+    arithmetic: Arithmetic = "int8" if kind == "int8" else "fp32"
+    return OnnxRunner(CONFIG, weights, arithmetic=arithmetic, max_rows=max_rows)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(
     scope="module",
-    params=["fp32", "int8"],
+    params=["fp32", "int8", "torch on cpu", pytest.param("torch on cuda", marks=needs_gpu)],
 )
 def kernels(request: pytest.FixtureRequest) -> Kernels:
-    return Kernels.build(request.param)
+    return Kernels.of(kernel(request.param, MAX_ROWS), kernel(request.param, 1))
 
 
 @dataclass(frozen=True)
@@ -200,7 +209,7 @@ def check_beginning(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
             assert value == expected[key]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rng=st.randoms(use_true_random=True))
 def test_company_changes_no_bit(kernels: Kernels, rng: Random) -> None:
     guests = some_visits(rng, kernels)
