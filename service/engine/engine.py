@@ -356,8 +356,6 @@ class Engine:
                     self._release(unit)
                 self._progress.pop(request_id, None)
         self._touched.clear()
-        if not self.scheduler.has_work:
-            self.cache.check_integrity()
         return outputs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 from service.engine.engine import Engine
 from service.engine.request import Request, RequestOutput
 
-logger = logging.getLogger(__name__)
+_CHECK_EVERY_S = 60.0  # looking through a full cache takes longer than a short request
 
 
 class Add(tuple[Request]):
@@ -44,6 +44,7 @@ class Channel(Protocol):
 
 def work(engine: Engine, channel: Channel) -> None:
     """Serve until told to quit. A request that cannot be computed is answered with its error."""
+    checked = time.monotonic()
     while True:
         outputs: list[RequestOutput] = []
         aborted = False
@@ -57,6 +58,9 @@ def work(engine: Engine, channel: Channel) -> None:
         outputs += engine.step()
         if outputs or aborted:  # an abort has no output, but changes what is running
             channel.send(outputs, stats_of(engine))
+        if not engine.has_work and time.monotonic() - checked >= _CHECK_EVERY_S:
+            engine.cache.check_integrity()
+            checked = time.monotonic()
 
 
 def _apply(engine: Engine, command: Command, outputs: list[RequestOutput]) -> None:

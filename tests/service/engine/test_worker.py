@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from models.config import ModelConfig
+from service.engine import worker
 from service.engine.onnx_runner import OnnxRunner
 from service.engine.request import Request, RequestOutput, SamplingParams
 from service.engine.worker import Abort, Add, Command, Quit, StopSample, stats_of, work
@@ -106,3 +109,19 @@ def test_numbers_tell_what_has_been_done() -> None:
     assert stats["cache_bytes"] == engine.cache.num_bytes
     gauges = {"running", "waiting", "cache_bytes", "cache_entries"}
     assert all(name.endswith("_total") or name in gauges for name in stats)
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_the_cache_is_checked_when_idle_but_not_after_every_request(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_CHECK_EVERY_S", seconds)
+    runner = OnnxRunner(CONFIG, random_weights(CONFIG), arithmetic="fp32", max_rows=4)
+    engine, script = make_engine(runner), Script([Add((short("a"),))])
+    engine.cache.num_bytes += 1
+    if seconds:
+        work(engine, script)
+    else:
+        with pytest.raises(AssertionError):
+            work(engine, script)
+    assert script.outputs[-1].finished, "the client does not wait for the check"
