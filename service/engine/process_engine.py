@@ -97,7 +97,7 @@ class ProcessEngine(EngineFront):
             await asyncio.sleep(_RESTART_PAUSE_S)
             try:
                 await self.start()
-            except (RuntimeError, ValueError) as error:
+            except (RuntimeError, ValueError, OSError) as error:
                 logger.error("the engine process could not be restarted: %s", error)
             else:
                 return
