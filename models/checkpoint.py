@@ -85,10 +85,19 @@ def _write_files(checkpoint: Checkpoint, folder: Path) -> str:
         "sampling_defaults": dict(checkpoint.sampling_defaults),
         "training": dict(checkpoint.training),
     }
-    _write_json(folder / CONFIG, config)
-    _write_json(folder / METRICS, dict(checkpoint.metrics))
-    (folder / CARD).write_text(checkpoint.card, encoding="utf-8")
+    texts = {CONFIG: _json(config), METRICS: _json(checkpoint.metrics), CARD: checkpoint.card}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     return str(config["digest"])
+
+
+def record_metrics(folder: Path, metrics: Mapping[str, Any], card: str) -> None:
+    """Put other metrics and another card into a checkpoint; its weights and digest stay."""
+    read_config(folder)
+    for name, text in ((METRICS, _json(metrics)), (CARD, card)):
+        fresh = folder / f".{name}.saving"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(folder / name)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -206,8 +215,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), indent=2, ensure_ascii=False) + "\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

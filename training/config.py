@@ -82,6 +82,9 @@ class LoopSection(_Section):
     batch_size: int = Field(64, ge=1, description="parallel streams, over all processes together")
     bptt: int = Field(64, ge=1, description="steps that gradients reach back")
     variable_bptt: bool = Field(False, description="draw the length of each window around bptt")
+    state_reset: float = Field(
+        0.05, ge=0, lt=1, description="chance that a stream's state is zeroed before a window"
+    )
     max_tokens: int = Field(30_000_000, ge=1, description="training tokens in all")
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     eval_tokens: int = Field(2_000_000, ge=1, description="tokens between validations")

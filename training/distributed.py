@@ -7,6 +7,7 @@ at every step (Li et al. 2020, DistributedDataParallel). Only rank 0 writes.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -94,5 +95,7 @@ def join(device: str) -> Iterator[Workers]:
     place = torch.device("cuda", local) if use_gpu else torch.device("cpu")
     try:
         yield Workers(dist.get_rank(), dist.get_world_size(), place)
+        dist.barrier()  # a process that leaves early takes its connections from the others
     finally:
+        gc.collect()  # what still uses the connections goes before them, or may abort the process
         dist.destroy_process_group()

@@ -12,16 +12,18 @@ Of a dialogue, every turn is a line, closed by the end-of-turn token; role token
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from models.baselines import LanguageModel, build_model
 from models.checkpoint import Checkpoint
+from models.sentencepiece_model import UNKNOWN
 from models.tokenizer import Tokenizer
 from training.corpus import CorpusError, Document, Source, read_lines, read_source
 
@@ -87,7 +89,24 @@ def evaluate_file(
     sequences, lines = _sequences(tokenizer, path, restart_lines, line_end)
     if not lines:
         raise CorpusError(f"{path} is empty: there is nothing to measure")
+    unknown = tokenizer.piece_to_id(UNKNOWN)
+    assert all(unknown not in sequence.ids for sequence in sequences)
     nll, tokens = _score(model, sequences)
+    return _measure(nll, tokens, lines)
+
+
+def evaluate_stateful(
+    tokenizer: Tokenizer, path: Path, losses: Callable[[Tensor], Tensor]
+) -> Measure:
+    """As `evaluate_file` in one pass over plain text, with losses (T,) from ids (T + 1,)."""
+    sequences, lines = _sequences(tokenizer, path, restart=False, line_end="newline")
+    if ".jsonl" in path.suffixes or not lines:
+        raise CorpusError(f"{path}: the stateful measures take plain text that is not empty")
+    nll = losses(torch.tensor(sequences[0].ids)).double().sum()
+    return _measure(float(nll), len(sequences[0].ids) - 1, lines)
+
+
+def _measure(nll: float, tokens: int, lines: Sequence[str]) -> Measure:
     return Measure(
         nll=nll,
         tokens=tokens,

@@ -6,6 +6,9 @@ the clipping of the gradient's norm.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +19,7 @@ from training.data import Position, TokenStreams, Window, window_length
 from training.distributed import Workers
 from training.optimizers import build_optimizer, learning_rate
 from training.regularization import Objective
-from training.run_state import Progress, RunState
+from training.run_state import Progress, RunState, flatten_state, unflatten_state
 
 
 class Learner:
@@ -56,9 +59,8 @@ class Learner:
         torch.manual_seed((loop.seed * 1_000_003 + progress.step) * 4096 + self.workers.rank)
         self.objective.train()
         share = self.workers.size / max(window.num_counted, 1)
-        loss, nll, state.carried = self._parallel(
-            *self._on_device(window), share, state.carried.detach()
-        )
+        carried = self._reset_some(state.carried.detach())
+        loss, nll, state.carried = self._parallel(*self._on_device(window), share, carried)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.optimizer.clip)
@@ -88,6 +90,21 @@ class Learner:
                 read += len(window.inputs) * data.batch_size
         nll_sum, tokens = self.workers.sum([float(total), count])
         return nll_sum / max(tokens, 1)
+
+    def _reset_some(self, carried: Any) -> Any:
+        """The state with some streams' rows zeroed, drawn from the seed and the step.
+
+        A state that is only ever carried on drifts to where a fresh one never comes, and the
+        weights come to rely on it: text that starts from nothing is then predicted badly, by over
+        a nat a token on small corpora.
+        """
+        loop, step = self.config.loop, self.state.progress.step
+        if loop.state_reset == 0:
+            return carried
+        draw = np.random.default_rng([loop.seed, step]).random(loop.batch_size)
+        kept = torch.from_numpy(draw[self.data.mine] >= loop.state_reset)
+        mask = kept[:, None].to(self.workers.device, torch.float32)
+        return unflatten_state(carried, [(x * mask).to(x.dtype) for x in flatten_state(carried)])
 
     def _on_device(self, window: Window) -> tuple[Tensor, Tensor, Tensor | None]:
         def move(array: object) -> Tensor:

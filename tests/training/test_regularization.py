@@ -179,6 +179,7 @@ SWITCHES = [
     "model.residual=true",
     "model.tie_weights=false",
     "loop.variable_bptt=true",
+    "loop.state_reset=0.5",
     "loop.precision=bfloat16",
     "averaging.kind=exponential",
     "averaging.kind=last",

@@ -1,0 +1,59 @@
+"""`python -m training train`"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from training.config import load_config, preset_names
+
+HELP = "text -> tokenizer -> checkpoint"
+_INTERRUPTED = 130  # as a shell reports SIGINT
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    sources = "FILE or FILE@options (lines, asr, asr=P, also-asr, repeat=N); .gz and .xz are read"
+    parser.add_argument("--corpus", nargs="+", required=True, metavar="FILE", help=sources)
+    parser.add_argument("--valid", nargs="+", required=True, metavar="FILE", help=sources)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    parser.add_argument("--preset", default="cpu-small", help=", ".join(preset_names()))
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides"
+    )
+    parser.add_argument("--tokenizer", type=Path, help="use this .model file, train none")
+    parser.add_argument(
+        "--init-from", type=Path, metavar="CHECKPOINT", help="adapt this model; keeps its tokenizer"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last save")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="for tokenising")
+    parser.add_argument("--license", default="not stated", help="of the data, for the model card")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from training.distributed import say
+    from training.run import RunRequest, run_training
+
+    outcome = run_training(
+        RunRequest(
+            corpus=options.corpus,
+            valid=options.valid,
+            out=options.out,
+            config=load_config(options.preset, options.overrides),
+            tokenizer=options.tokenizer,
+            init_from=options.init_from,
+            resume=options.resume,
+            device=options.device,
+            processes=options.processes,
+            license=options.license,
+            command=options.command,
+        )
+    )
+    if outcome.reason == "interrupted":
+        say("interrupted; everything is saved. To go on, repeat the command with --resume.")
+        return _INTERRUPTED
+    say(f"{outcome.reason}: best validation loss {outcome.progress.best_loss:.4f} nats a token")
+    say(f"checkpoint: {options.out}")
+    return 0

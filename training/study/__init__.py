@@ -1,0 +1,1 @@
+"""The textbook experiments on recurrent networks, run on the package's own parts."""
