@@ -47,6 +47,7 @@ def completion(number: int, max_tokens: int) -> Json:
         "prompt": f"{number}. {_PROMPTS[number % len(_PROMPTS)]}",
         "max_tokens": max_tokens,
         "temperature": 1.0,
+        "top_p": 1.0,
         "seed": number,
         "ignore_eos": True,
         "stream": True,

@@ -43,17 +43,42 @@ class Candidates:
 
 def candidates(values: Floats, count: int) -> Candidates:
     """At least the `count` largest of each row of (R, V); count <= V."""
-    rows, vocab = values.shape
+    vocab = values.shape[1]
     if 4 * count >= vocab or vocab < 4 * _BLOCKS:
         ids = np.broadcast_to(np.arange(vocab), values.shape)
         return Candidates(values, ids, whole=True)
+    return _at_least(values, _lower_bounds(values, count), count)
+
+
+def nucleus_candidates(
+    values: Floats,
+    temperatures: NDArray[np.float64],
+    masses: NDArray[np.float64],
+    top_p: NDArray[np.float64],
+) -> Candidates:
+    """All tokens that can be in the smallest set whose mass reaches top_p, and not many more.
+
+    Tokens lighter than (1 - top_p) of the mass divided by V have less than 1 - top_p of it in all,
+    so the others hold more than top_p. masses: of exp((value - largest) / temperature).
+    """
+    vocab = values.shape[1]
+    with np.errstate(divide="ignore"):
+        lightest = np.log((1 - top_p) * masses / vocab) * temperatures
+    # A little lower, so that rounding cannot shut out a token on the border.
+    thresholds = values.max(axis=1) + (lightest * (1 + 1e-6) - 1e-3).astype(np.float32)
+    return _at_least(values, thresholds, 1)
+
+
+def _at_least(values: Floats, thresholds: Floats, width: int) -> Candidates:
+    """Each row's values from its threshold on; at least `width` columns."""
+    rows, vocab = values.shape
     # What was banned is no candidate: a row with little left would bring its whole length.
-    thresholds = np.maximum(_lower_bounds(values, count), np.finfo(np.float32).min)
+    thresholds = np.maximum(thresholds, np.finfo(np.float32).min)
     flat = np.flatnonzero((values >= thresholds[:, None]).ravel())
     row_of, ids = np.divmod(flat, vocab)
     counts = np.bincount(row_of, minlength=rows)
     column = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-    padded = np.full((rows, max(int(counts.max()), count)), -np.inf, np.float32)
+    padded = np.full((rows, max(int(counts.max()), width)), -np.inf, np.float32)
     padded_ids = np.zeros(padded.shape, np.int64)
     padded[row_of, column] = values.ravel()[flat]
     padded_ids[row_of, column] = ids
@@ -127,7 +152,9 @@ def keep_largest(values: Floats, ordered: Floats, counts: NDArray[np.int64]) -> 
     keep = values > limits
     missing = counts - np.count_nonzero(keep, axis=1)
     equal = values == limits
-    keep |= equal & (np.cumsum(equal, axis=1) <= missing[:, None])
+    if (np.count_nonzero(equal, axis=1) != missing).any():
+        equal &= np.cumsum(equal, axis=1) <= missing[:, None]
+    keep |= equal
     return keep
 
 

@@ -21,6 +21,7 @@ from service.engine.filters import (
     descending,
     keep_largest,
     keep_typical,
+    nucleus_candidates,
     num_min_p,
     num_top_p,
     top_candidates,
@@ -94,6 +95,8 @@ def _shared_candidates(
     if not most or not all(r.only_lowers and _kind(r.params) == "truncated" for r in rows):
         return None
     if any(_need(row) > _CANDIDATES[0] or row.params.typical_p < 1 for row in rows):
+        return None
+    if not all(_is_cut(row.params) for row in rows):
         return None
     count = max(most, _CANDIDATES[0] + max(row.most_adjusted for row in rows))
     if count > _MOST_SHARED or 4 * count >= logprobs.shape[1]:
@@ -202,7 +205,12 @@ def _free(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDAr
 
 def _invert(weights: NDArray[Any], targets: NDArray[np.float64]) -> NDArray[np.int64]:
     """First place of each row where the running sum passes the target; never a weight of 0."""
-    ends = np.cumsum(weights, axis=1, dtype=np.float64)
+    return _place(weights, np.cumsum(weights, axis=1, dtype=np.float64), targets)
+
+
+def _place(
+    weights: NDArray[Any], ends: NDArray[np.float64], targets: NDArray[np.float64]
+) -> NDArray[np.int64]:
     # Rounding may leave a target at or past the end: the last possible place takes it.
     last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
     places: NDArray[np.int64] = np.minimum(np.count_nonzero(ends <= targets[:, None], axis=1), last)
@@ -214,15 +222,21 @@ def _truncated(
 ) -> NDArray[np.int64]:
     """Rows with any of min_p, top_k, typical_p, top_p: among few candidates, or more if need be.
 
+    Rows that top_p alone truncates are done in one go, the others in stages.
+
     shared: candidates of these rows before adjustment, enough for the first stage.
     """
     if any(row.params.typical_p < 1 for row in rows):
         values = _typical_rows(values, [row.params for row in rows])
     vocab = values.shape[1]
-    masses = _masses(values, rows, scratch)
     ids = np.full(len(rows), -1, np.int64)
     needs = [_need(row) for row in rows]
-    pending = list(range(len(rows)))
+    alone = [r for r, row in enumerate(rows) if not _is_cut(row.params)]
+    if alone:
+        part = values if len(alone) == len(rows) else values[alone]
+        mine = [rows[r] for r in alone]
+        ids[alone] = _draw_nucleus(part, mine, _masses(part, mine, scratch))
+    pending = [r for r, row in enumerate(rows) if _is_cut(row.params)]
     for count in (*(c for c in _CANDIDATES if 4 * c < vocab), vocab):
         members = [r for r in pending if needs[r] <= count or count == vocab]
         if not members:
@@ -233,7 +247,7 @@ def _truncated(
         else:
             few = candidates(part, count)
         mine = [rows[r] for r in members]
-        ids[members], complete = _draw(few, vocab, mine, masses[members], count)
+        ids[members], complete = _draw(few, vocab, mine, count)
         done = {r for r, ok in zip(members, complete.tolist(), strict=True) if ok}
         pending = [r for r in pending if r not in done]
     return ids
@@ -268,25 +282,41 @@ def _is_cut(params: SamplingParams) -> bool:
 
 
 def _masses(values: Floats, rows: Sequence[SampleState], scratch: Scratch) -> NDArray[np.float64]:
-    """For rows that top_p alone truncates: the sum over the vocabulary of exp((value - largest) /
-    temperature), else NaN."""
-    masses = np.full(len(rows), np.nan)
-    whole = [r for r, row in enumerate(rows) if not _is_cut(row.params)]
-    if whole:
-        part = values if len(whole) == len(rows) else values[whole]
-        mine = [rows[r] for r in whole]
-        _, sums, shifted = _weights(part, mine, scratch)
-        inverse = np.array([1 / row.params.temperature for row in mine])
-        largest = np.exp(np.where(shifted, 0.0, part.max(axis=1)) * inverse)
-        masses[whole] = sums.sum(axis=1) / largest
+    """Sum over the vocabulary of exp((value - largest) / temperature), (R,)."""
+    _, sums, shifted = _weights(values, rows, scratch)
+    inverse = np.array([1 / row.params.temperature for row in rows])
+    largest = np.exp(np.where(shifted, 0.0, values.max(axis=1)) * inverse)
+    masses: NDArray[np.float64] = sums.sum(axis=1) / largest
     return masses
+
+
+def _draw_nucleus(
+    values: Floats, rows: Sequence[SampleState], masses: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Draw for rows that top_p alone truncates; as `_draw`, in float32, for nuclei may be wide."""
+    temperatures = np.array([row.params.temperature for row in rows])
+    top_p = np.array([row.params.top_p for row in rows])
+    few = nucleus_candidates(values, temperatures, masses, top_p)
+    inverse = (1 / temperatures).astype(np.float32)[:, None]
+    ordered = descending(few.values)
+    with np.errstate(invalid="ignore"):  # -inf - -inf where nothing is left at all
+        ends = np.cumsum(np.exp((ordered - ordered[:, :1]) * inverse), axis=1, dtype=np.float64)
+        weights = np.exp((few.values - ordered[:, :1]) * inverse)
+    counts = np.count_nonzero(ends < (top_p * masses)[:, None], axis=1) + 1
+    possible = np.count_nonzero(~np.isneginf(ordered), axis=1)
+    counts = np.minimum(counts, np.maximum(possible, 1))
+    weights[~keep_largest(few.values, ordered, counts)] = 0
+    ends = np.cumsum(weights, axis=1, dtype=np.float64)
+    ids: NDArray[np.int64] = few.ids[
+        np.arange(len(rows)), _place(weights, ends, _uniforms(rows) * ends[:, -1])
+    ]
+    return ids
 
 
 def _draw(
     few: Candidates,
     vocab: int,
     rows: Sequence[SampleState],
-    masses: NDArray[np.float64],
     count: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Draw among the `count` best of each row; the second array tells where that many sufficed.
@@ -304,15 +334,12 @@ def _draw(
     top_k = np.array([p.top_k or vocab for p in params])
     min_p = np.array([p.min_p for p in params])
     keep = np.minimum(np.minimum(top_k, num_min_p(shifted, min_p)), possible)
-    cut = np.array([_is_cut(p) for p in params])
     complete = (keep < count) | (keep >= top_k) | few.whole
     weights = np.exp(shifted)
     weights[np.arange(weights.shape[1]) >= keep[:, None]] = 0
     sums = np.cumsum(weights, axis=1)[:, -1]
-    masses = np.where(cut, sums, masses)
     top_p = np.array([p.top_p for p in params])
-    complete = np.where(cut, complete, (sums >= top_p * masses) | few.whole)
-    keep = np.minimum(keep, num_top_p(weights, masses, top_p))
+    keep = np.minimum(keep, num_top_p(weights, sums, top_p))
     mask = keep_largest(few.values, ordered, keep)
     survivors = np.where(mask, np.exp(scaled), 0.0)
     ends = np.cumsum(survivors, axis=1)[:, -1]
