@@ -72,17 +72,14 @@ class PrefixTree:
         state_at: Sequence[int | None] = (),
     ) -> None:
         self.root = Node([])
-        self.leaves: list[Node] = []  # by prompt: the node with which it ends
-        ends: list[Node] = []
         for index, prompt in enumerate(prompts):
             first = 1 << 62 if score_from is None else score_from[index]
-            ends.append(self._walk(prompt, len(prompt), first))
+            # What hangs on a node's end moves down when the node is split later.
+            self._walk(prompt, len(prompt), first).prompts.append(index)
             if state_at and (position := state_at[index]) is not None:
                 self._walk(prompt, position, 1 << 62).taken_by.append(index)
-        for index, prompt in enumerate(prompts):
-            leaf = self._walk(prompt, len(prompt), 1 << 62)
-            leaf.prompts.append(index)
-            self.leaves.append(leaf)
+        ends = {index: node for node in (self.root, *self) for index in node.prompts}
+        self.leaves = [ends[index] for index in range(len(prompts))]  # the node a prompt ends with
 
     def _walk(self, prompt: Sequence[int], size: int, score_from: int) -> Node:
         """The node that ends after `size` tokens of `prompt`, made by growing and splitting."""
