@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.config import ModelConfig
-from models.lstm import NO_NOISE, LSTMLanguageModel, Noise, oracle_generate, oracle_score
+from models.lstm import (
+    NO_NOISE,
+    LSTMLanguageModel,
+    Noise,
+    init_embedding,
+    init_input_weight,
+    oracle_generate,
+    oracle_score,
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,12 @@ class WindowState:
 class ElmanLayer(nn.Module):
     """h_t = tanh(W_ih x_t + W_hh h_{t-1} + b)."""
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, layer: int = 0) -> None:
         super().__init__()
         self.weight_ih = nn.Parameter(torch.empty(hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.zeros(hidden_size))
-        bound = 1 / math.sqrt(input_size)
-        nn.init.uniform_(self.weight_ih, -bound, bound)
+        init_input_weight(self.weight_ih, layer)
         nn.init.orthogonal_(self.weight_hh)
 
     def forward(
@@ -73,7 +79,7 @@ class _Baseline(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        init_embedding(self.embedding.weight)
         if not config.tie_weights:
             self.output = nn.Linear(config.hidden_sizes[-1], config.vocab_size, bias=False)
 
@@ -114,9 +120,8 @@ class ElmanLanguageModel(_Baseline):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.layers = nn.ModuleList(
-            ElmanLayer(i, h) for i, h in zip(config.input_sizes, config.hidden_sizes, strict=True)
-        )
+        sizes = zip(config.input_sizes, config.hidden_sizes, strict=True)
+        self.layers = nn.ModuleList(ElmanLayer(i, h, k) for k, (i, h) in enumerate(sizes))
 
     def initial_state(self, batch_size: int) -> ElmanState:
         sizes = self.config.hidden_sizes
@@ -145,6 +150,9 @@ class WindowMLPLanguageModel(_Baseline):
         self.layers = nn.ModuleList(
             nn.Linear(i, h) for i, h in zip(config.input_sizes, config.hidden_sizes, strict=True)
         )
+        for k, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
+            init_input_weight(layer.weight, k)
 
     def initial_state(self, batch_size: int) -> WindowState:
         shape = (self.config.window - 1, batch_size, self.config.embedding_size)

@@ -53,25 +53,43 @@ class Noise:
 
 
 NO_NOISE = Noise()
+EMBEDDING_STD = 0.1
+
+
+def init_embedding(weight: Tensor) -> None:
+    """Small: with tied weights it is the softmax too, which must start near uniform."""
+    nn.init.normal_(weight, std=EMBEDDING_STD)
+
+
+def init_input_weight(weight: Tensor, layer: int) -> None:
+    """Of the product with a layer's input (H, I): its results start with about unit variance.
+
+    The first layer makes up for the small embedding. Without that, gates hardly see their input
+    at first, and training takes many times as long to get beyond the frequencies of tokens.
+    """
+    input_rms = EMBEDDING_STD if layer == 0 else 1.0
+    nn.init.normal_(weight, std=1 / (input_rms * math.sqrt(weight.shape[1])))
 
 
 class LSTMLayer(nn.Module):
-    """One layer. Gate order i, f, g, o; one bias, since two would only add up."""
+    """One layer. Gate order i, f, g, o; one bias, since two would only add up.
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    layer: its place in the stack; the first one reads the embedding.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, layer: int = 0) -> None:
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
         self.bias = nn.Parameter(torch.empty(4 * hidden_size))
-        self.reset_parameters()
+        self.reset_parameters(layer)
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, layer: int) -> None:
         """Orthogonal recurrence (Saxe et al. 2014), forget bias 1 (Jozefowicz et al. 2015)."""
         for block in self.weight_hh.data.chunk(4):
             nn.init.orthogonal_(block)
-        bound = 1 / math.sqrt(self.input_size)
-        nn.init.uniform_(self.weight_ih, -bound, bound)
+        init_input_weight(self.weight_ih, layer)
         nn.init.zeros_(self.bias)
         nn.init.ones_(self.bias.data[self.hidden_size : 2 * self.hidden_size])
 
@@ -104,11 +122,9 @@ class LSTMLanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        # Small: with tied weights it is the softmax too, which must start near uniform.
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        self.layers = nn.ModuleList(
-            LSTMLayer(i, h) for i, h in zip(config.input_sizes, config.hidden_sizes, strict=True)
-        )
+        init_embedding(self.embedding.weight)
+        sizes = zip(config.input_sizes, config.hidden_sizes, strict=True)
+        self.layers = nn.ModuleList(LSTMLayer(i, h, k) for k, (i, h) in enumerate(sizes))
         if not config.tie_weights:
             self.output = nn.Linear(config.hidden_sizes[-1], config.vocab_size, bias=False)
 
