@@ -42,27 +42,36 @@ class Encoded:
     counted: NDArray[np.uint8]
 
 
-def encode_document(tokenizer: Tokenizer, document: Document) -> Encoded:
-    """Ids of a document with its control tokens.
+def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document]) -> Encoded:
+    """Ids of documents with their control tokens, one after the other.
 
     Counted are running text, and of a dialogue what the assistant says and its end-of-turn: what
     a chat asks the model for.
     """
-    is_text = int(not document.turns)
-    ids = [tokenizer.bos_id] if document.starts else []
-    counted = [is_text] * len(ids)
+    # Arrays are made once for all: of short documents they would cost as much as the encoding.
+    ids, counted = list[int](), bytearray()
+    for document in documents:
+        _append(tokenizer, document, ids, counted)
+    return Encoded(np.array(ids, np.uint32), np.frombuffer(counted, np.uint8))
+
+
+def _append(
+    tokenizer: Tokenizer, document: Document, ids: list[int], counted: bytearray
+) -> None:
+    if document.starts:
+        ids.append(tokenizer.bos_id)
     for turn in document.turns:
-        role, end = tokenizer.control_ids[f"<|{turn.role}|>"], tokenizer.control_ids[END]
-        said = [*tokenizer.encode(turn.content), end]
-        ids += [role, *said]
-        counted += [0] + [int(turn.role == "assistant")] * len(said)
-    if is_text:
+        ids.append(tokenizer.control_ids[f"<|{turn.role}|>"])
+        counted.extend(bytes(len(ids) - len(counted)))
+        ids += tokenizer.encode(turn.content)
+        ids.append(tokenizer.control_ids[END])
+        counts = turn.role == "assistant"
+        counted.extend((b"\1" if counts else b"\0") * (len(ids) - len(counted)))
+    if not document.turns:
         ids += tokenizer.encode(document.text)
-        counted += [1] * (len(ids) - len(counted))
     if document.ends:
         ids.append(tokenizer.eos_id)
-        counted.append(is_text)
-    return Encoded(np.array(ids, np.uint32), np.array(counted, np.uint8))
+    counted.extend((b"\0" if document.turns else b"\1") * (len(ids) - len(counted)))
 
 
 def write_shard(
@@ -124,15 +133,7 @@ class _Worker:
 
     @classmethod
     def encode(cls, block: Sequence[Document]) -> Encoded:
-        return _encode_block(cls.tokenizer, block)
-
-
-def _encode_block(tokenizer: Tokenizer, block: Sequence[Document]) -> Encoded:
-    parts = [encode_document(tokenizer, document) for document in block]
-    return Encoded(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.counted for part in parts]),
-    )
+        return encode_documents(cls.tokenizer, block)
 
 
 def _encoded(
@@ -140,7 +141,7 @@ def _encoded(
 ) -> Iterator[Encoded]:
     """All documents block by block in order, whatever the number of processes."""
     if processes == 1:
-        yield from (_encode_block(tokenizer, block) for block in _blocks(documents))
+        yield from (encode_documents(tokenizer, block) for block in _blocks(documents))
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, _Worker.load, (tokenizer.model_bytes,)) as pool:

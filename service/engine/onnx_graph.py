@@ -1,6 +1,6 @@
 """The step of an LSTM language model as ONNX graphs, built in memory from numpy weights.
 
-Two graphs share one notation. `step` advances rows by one token: (input product of layer 0 taken
+Two graphs share one notation. `step` advances rows by one token: (input products of layer 0 taken
 from a table, h, c) -> next h, c and features. `head` maps features to log-probabilities.
 
 Every operation works on rows alone, so a row's numbers cannot depend on its neighbours. In int8
@@ -26,6 +26,7 @@ from models.weights import Weights, quantize_rows
 
 Arithmetic = Literal["int8", "fp32"]
 _OPSET, _IR_VERSION = 18, 9
+_GATES = "ifgo"
 
 
 def activation_scale(largest: float) -> float:
@@ -56,10 +57,20 @@ class _Graph:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
-    def product(self, x: str, weight: NDArray[np.float32], output: str, scale: float) -> str:
-        """x (B, I) @ weight.T, weight (O, I); scale: int8 step of x."""
+    def product(
+        self,
+        x: str,
+        weight: NDArray[np.float32],
+        output: str,
+        scale: float,
+        bias: NDArray[np.float32] | None = None,
+    ) -> str:
+        """x (B, I) @ weight.T + bias, weight (O, I), bias (O,); scale: int8 step of x."""
+        biases = [] if bias is None else [self.constant(f"{output}.bias", bias)]
         if self.arithmetic == "fp32":
-            return self.add("MatMul", [x, self.constant(f"{output}.w", weight.T)], output)
+            product = f"{output}.product" if biases else output
+            self.add("MatMul", [x, self.constant(f"{output}.w", weight.T)], product)
+            return self.add("Add", [product, *biases], output) if biases else output
         if x not in self.quantized:
             self._quantize(x, scale)
         integers, scales = quantize_rows(weight)
@@ -70,6 +81,8 @@ class _Graph:
             self.constant(f"{output}.scales", scales),
             f"{x}.zero",
         ]
+        if biases:
+            operands += ["", *biases]  # between them, a zero point of the weights: none
         return self.add("MatMulIntegerToFloat", operands, output, domain="com.microsoft")
 
     def _quantize(self, x: str, scale: float) -> None:
@@ -104,22 +117,29 @@ class ActivationScales:
 
 
 def input_table(weights: Weights) -> NDArray[np.float32]:
-    """Layer 0's input product and bias for every token, (V, 4 H_0)."""
-    products = weights["embedding.weight"] @ weights["layers.0.weight_ih"].T
-    products += weights["layers.0.bias"]
-    return products
+    """Layer 0's input product and bias for every token, gate by gate: row gate * V + token.
+
+    (4 V, H_0), gates in the order i, f, g, o.
+    """
+    gates = zip(
+        np.split(weights["layers.0.weight_ih"], 4),
+        np.split(weights["layers.0.bias"], 4),
+        strict=True,
+    )
+    embedding = weights["embedding.weight"]
+    return np.concatenate([embedding @ weight.T + bias for weight, bias in gates])
 
 
 def build_step(
     config: ModelConfig, weights: Weights, arithmetic: Arithmetic, scales: ActivationScales
 ) -> bytes:
-    """Graph `step`: x0 (B, 4 H_0), h{k}, c{k} (B, H_k) -> next_h{k}, next_c{k}, features.
+    """Graph `step`: x0{gate}, h{k}, c{k} (B, H_k) -> next_h{k}, next_c{k}, features.
 
     With a skip connection around layer 0 its embedding enters too, as x (B, E). `features` is an
     output only where skip connections make it differ from the last h.
     """
     graph = _Graph(arithmetic)
-    inputs: dict[str, int] = {"x0": 4 * config.hidden_sizes[0]}
+    inputs = dict.fromkeys(entering_names(0), config.hidden_sizes[0])
     outputs: dict[str, int] = {}
     x = "x"
     if config.has_skip(0):
@@ -127,8 +147,9 @@ def build_step(
     for k, size in enumerate(config.hidden_sizes):
         inputs |= {f"h{k}": size, f"c{k}": size}
         outputs |= {f"next_h{k}": size, f"next_c{k}": size}
-        entering = "x0" if k == 0 else _add_input(graph, config, weights, scales, k, x)
-        _add_cell(graph, weights, scales, k, entering)
+        if k:
+            _add_input(graph, config, weights, scales, k, x)
+        _add_cell(graph, weights, scales, k)
         x = _add_skip(graph, config, k, x)
     if x.startswith("skip"):
         graph.add("Identity", [x], "features")
@@ -143,12 +164,12 @@ def build_input(
     scales: ActivationScales,
     layer: int,
 ) -> bytes:
-    """Graph `input`: x (T, I) -> entering (T, 4 H): the input product of a layer past the first,
+    """Graph `input`: x (T, I) -> x{k}{gate} (T, H): the input product of a layer past the first,
     for many steps at once, with the bits that `step` gives one by one."""
     graph = _Graph(arithmetic)
     _add_input(graph, config, weights, scales, layer, "x")
-    width = config.hidden_sizes[layer]
-    return graph.serialize({"x": config.input_sizes[layer]}, {f"entering{layer}": 4 * width})
+    outputs = dict.fromkeys(entering_names(layer), config.hidden_sizes[layer])
+    return graph.serialize({"x": config.input_sizes[layer]}, outputs)
 
 
 def build_cell(
@@ -158,11 +179,19 @@ def build_cell(
     scales: ActivationScales,
     layer: int,
 ) -> bytes:
-    """Graph `cell`: entering (B, 4 H), h, c (B, H) -> next_h, next_c: one step of one layer."""
+    """Graph `cell`: x{k}{gate}, h, c (B, H) -> next_h, next_c: one step of one layer."""
     graph, size = _Graph(arithmetic), config.hidden_sizes[layer]
-    _add_cell(graph, weights, scales, layer, "entering")
-    inputs = {"entering": 4 * size, f"h{layer}": size, f"c{layer}": size}
+    _add_cell(graph, weights, scales, layer)
+    inputs = dict.fromkeys([*entering_names(layer), f"h{layer}", f"c{layer}"], size)
     return graph.serialize(inputs, {f"next_h{layer}": size, f"next_c{layer}": size})
+
+
+def entering_names(layer: int) -> list[str]:
+    """What enters the gates i, f, g, o of a layer besides its recurrence.
+
+    Each gate has products of its own: cutting one wide result into four would cost a copy of it.
+    """
+    return [f"x{layer}{gate}" for gate in _GATES]
 
 
 def _add_input(
@@ -172,23 +201,20 @@ def _add_input(
     scales: ActivationScales,
     k: int,
     x: str,
-) -> str:
-    assert 0 < k < config.num_layers
-    product = graph.product(x, weights[f"layers.{k}.weight_ih"], f"input{k}", scales.inputs[k])
-    bias = graph.constant(f"bias{k}", weights[f"layers.{k}.bias"])
-    return graph.add("Add", [product, bias], f"entering{k}")
-
-
-def _add_cell(
-    graph: _Graph, weights: Weights, scales: ActivationScales, k: int, entering: str
 ) -> None:
+    assert 0 < k < config.num_layers
+    parts = np.split(weights[f"layers.{k}.weight_ih"], 4)
+    biases = np.split(weights[f"layers.{k}.bias"], 4)
+    for name, weight, bias in zip(entering_names(k), parts, biases, strict=True):
+        graph.product(x, weight, name, scales.inputs[k], bias)
+
+
+def _add_cell(graph: _Graph, weights: Weights, scales: ActivationScales, k: int) -> None:
     """c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c'); gate order i f g o."""
-    weight = weights[f"layers.{k}.weight_hh"]
-    recurrent = graph.product(f"h{k}", weight, f"recurrent{k}", scales.hidden[k])
-    graph.add("Add", [recurrent, entering], f"gates{k}")
-    gates = [f"{gate}{k}.in" for gate in "ifgo"]
-    graph.nodes.append(helper.make_node("Split", [f"gates{k}"], gates, axis=1, num_outputs=4))
-    for gate in "ifgo":
+    parts = np.split(weights[f"layers.{k}.weight_hh"], 4)
+    for gate, entering, weight in zip(_GATES, entering_names(k), parts, strict=True):
+        recurrent = graph.product(f"h{k}", weight, f"recurrent{k}{gate}", scales.hidden[k])
+        graph.add("Add", [recurrent, entering], f"{gate}{k}.in")
         graph.add("Tanh" if gate == "g" else "Sigmoid", [f"{gate}{k}.in"], f"{gate}{k}")
     kept = graph.add("Mul", [f"f{k}", f"c{k}"], f"kept{k}")
     added = graph.add("Mul", [f"i{k}", f"g{k}"], f"added{k}")

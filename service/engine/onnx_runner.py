@@ -19,6 +19,7 @@ from service.engine.onnx_graph import (
     build_head,
     build_input,
     build_step,
+    entering_names,
     input_table,
 )
 from service.engine.onnx_sequence import SequenceRunner
@@ -48,13 +49,14 @@ class OnnxRunner:
         threads: int = 1,
         table: Floats | None = None,
     ) -> None:
-        """table: layer 0's input products if they exist already (shared between processes)."""
+        """table: of `input_table`, if it exists already (shared between processes)."""
         if config.architecture != "lstm":
             raise ValueError(f"the engine serves LSTM checkpoints, not {config.architecture}")
         self.config, self.arithmetic = config, arithmetic
         self.layout, self.vocab_size = StateLayout.of(config), config.vocab_size
         self.max_rows, self._threads = max_rows, threads
-        self._table = input_table(weights) if table is None else table
+        table = input_table(weights) if table is None else table
+        self._table = table.reshape(4, self.vocab_size, -1)  # gate, token, H_0
         self._embedding = weights["embedding.weight"] if config.has_skip(0) else None
         self._scales = (
             _calibrate(config, weights, self._table)
@@ -88,8 +90,8 @@ class OnnxRunner:
         self._features = self._buffers["features" if apart else f"h{config.num_layers - 1}"]
 
     def _allocate(self) -> dict[str, Floats]:
-        sizes = {"x0": 4 * self.config.hidden_sizes[0], "head": self.layout.features_size}
-        sizes |= {"logprobs": self.vocab_size}
+        sizes = dict.fromkeys(entering_names(0), self.config.hidden_sizes[0])
+        sizes |= {"head": self.layout.features_size, "logprobs": self.vocab_size}
         for k, size in enumerate(self.config.hidden_sizes):
             sizes |= {f"h{k}": size, f"c{k}": size}
         if self.config.has_skip(0):
@@ -118,7 +120,8 @@ class OnnxRunner:
 
     def step(self, ids: NDArray[np.int64]) -> None:
         count = len(ids)
-        np.take(self._table, ids, axis=0, out=self._buffers["x0"][:count], mode="clip")
+        for gate, name in zip(self._table, entering_names(0), strict=True):
+            np.take(gate, ids, axis=0, out=self._buffers[name][:count], mode="clip")
         if self._embedding is not None:
             np.take(self._embedding, ids, axis=0, out=self._buffers["x"][:count], mode="clip")
         self._run("step", self._padded(count))
@@ -252,7 +255,7 @@ def _calibrate(config: ModelConfig, weights: Weights, table: Floats) -> Activati
         for k in range(config.num_layers):
             gates = h[k] @ weights[f"layers.{k}.weight_hh"].T
             if k == 0:
-                gates += table[ids]
+                gates += np.concatenate(table[:, ids], axis=1)
             else:
                 gates += x @ weights[f"layers.{k}.weight_ih"].T + weights[f"layers.{k}.bias"]
             i, f, g, o = np.split(gates, 4, axis=1)

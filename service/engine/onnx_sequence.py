@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.config import ModelConfig
+from service.engine.onnx_graph import entering_names
 from service.engine.request import Floats
 
 
@@ -21,7 +22,7 @@ class SequenceRunner:
     """Runs up to `length` steps of one row.
 
     cells, inputs: sessions of the graphs `cell` and `input` of each layer (no input for layer 0).
-    table, embedding: layer 0's input products, and the embedding where a skip needs it.
+    table, embedding: layer 0's input products (4, V, H_0), and the embedding where a skip needs it.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class SequenceRunner:
         self.config, self.length = config, length
         self._inputs, self._table, self._embedding = inputs, table, embedding
         sizes = config.hidden_sizes
-        self._entering = [np.zeros((length, 4 * size), np.float32) for size in sizes]
+        self._entering = [np.zeros((4, length, size), np.float32) for size in sizes]
         self._h = [np.zeros((length + 1, size), np.float32) for size in sizes]
         self._c = [np.zeros((1, size), np.float32) for size in sizes]
         self._cells = cells
@@ -45,12 +46,9 @@ class SequenceRunner:
     def _bind(self, k: int, t: int) -> Any:
         """Step t of layer k: reads h at place t and writes it at t + 1; c is replaced in place."""
         binding = self._cells[k].io_binding()
-        h, c, entering = self._h[k], self._c[k], self._entering[k]
-        for name, array in (
-            ("entering", entering[t : t + 1]),
-            (f"h{k}", h[t : t + 1]),
-            (f"c{k}", c),
-        ):
+        h, c, entering = self._h[k], self._c[k], self._entering[k][:, t : t + 1]
+        inputs = dict(zip(entering_names(k), entering, strict=True))
+        for name, array in (inputs | {f"h{k}": h[t : t + 1], f"c{k}": c}).items():
             binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         for name, array in ((f"next_h{k}", h[t + 1 : t + 2]), (f"next_c{k}", c)):
             binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
@@ -64,13 +62,13 @@ class SequenceRunner:
         count = len(ids)
         x = self._embedding[ids] if self._embedding is not None else None
         for k in range(self.config.num_layers):
-            entering = self._entering[k][:count]
+            entering = self._entering[k][:, :count]
             if k == 0:
-                np.take(self._table, ids, axis=0, out=entering, mode="clip")
+                np.take(self._table, ids, axis=1, out=entering, mode="clip")
             else:
                 session = self._inputs[k]
                 assert session is not None
-                entering[:] = session.run(None, {"x": x})[0]
+                entering[:] = session.run(entering_names(k), {"x": x})
             self._h[k][0], self._c[k][0] = h[k], c[k]
             run = self._cells[k].run_with_iobinding
             for binding in self._steps[k][:count]:

@@ -6,7 +6,7 @@ import pytest
 
 from models.tokenizer import Tokenizer
 from training.corpus import CorpusError, Document, Turn, parse_source
-from training.shards import encode_document, token_dtype, write_shard
+from training.shards import encode_documents, token_dtype, write_shard
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def tokenizer() -> Tokenizer:
 
 
 def ids_of(tokenizer: Tokenizer, document: Document) -> list[int]:
-    return [int(token) for token in encode_document(tokenizer, document).ids]
+    return [int(token) for token in encode_documents(tokenizer, [document]).ids]
 
 
 def test_a_document_stands_between_begin_and_end(tokenizer: Tokenizer) -> None:
@@ -106,14 +106,14 @@ def test_of_a_dialogue_only_the_assistants_words_count_and_of_a_text_all(
     tokenizer: Tokenizer,
 ) -> None:
     turns = (Turn("user", "some words"), Turn("assistant", "and other"))
-    dialogue = encode_document(tokenizer, Document(turns=turns))
+    dialogue = encode_documents(tokenizer, [Document(turns=turns)])
     said = tokenizer.encode("and other")
     start = len(dialogue.ids) - len(said) - 2
     assert dialogue.ids[start:].tolist() == [*said, tokenizer.control_ids["<|end|>"], 2]
     assert tokenizer.eos_id == 2
     expected = [0] * start + [1] * (len(said) + 1) + [0]
     assert dialogue.counted.tolist() == expected
-    text = encode_document(tokenizer, Document(text="some words\n"))
+    text = encode_documents(tokenizer, [Document(text="some words\n")])
     assert text.counted.tolist() == [1] * len(text.ids)
 
 
