@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import weakref
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +47,8 @@ class TokenStreams:
     """
 
     def __init__(self, shard: Shard, batch_size: int, seed: int, mine: slice = slice(None)) -> None:
-        self.tokens = np.memmap(shard.tokens, token_dtype(shard.vocab_size), mode="r")
-        self.counted = np.memmap(shard.counted, np.uint8, mode="r") if shard.counted else None
+        self.tokens = _Entries(shard.tokens, np.dtype(token_dtype(shard.vocab_size)))
+        self.counted = _Entries(shard.counted, np.dtype(np.uint8)) if shard.counted else None
         self.batch_size, self.seed, self.mine = batch_size, seed, mine
         self.position = Position()
         self.stream_length = len(self.tokens) // batch_size
@@ -92,17 +95,37 @@ class TokenStreams:
         return int(draw.integers(self.stream_length * self.batch_size))
 
     def _read(
-        self, file: NDArray[np.unsignedinteger], firsts: NDArray[np.int64], count: int
+        self, file: _Entries, firsts: NDArray[np.int64], count: int
     ) -> NDArray[np.unsignedinteger]:
         """`count` entries from each of `firsts` on, (count, len(firsts)); the file is a ring."""
         total = self.stream_length * self.batch_size
         columns = []
-        for first in firsts % total:
-            column = file[first : min(first + count, total)]
+        for first in (firsts % total).tolist():
+            column = file.read(first, min(count, total - first))
             if len(column) < count:
-                column = np.concatenate([column, file[: count - len(column)]])
+                column = np.concatenate([column, file.read(0, count - len(column))])
             columns.append(column)
         return np.stack(columns, axis=1)
+
+
+class _Entries:
+    """A file of numbers, read a few at a time.
+
+    Not mapped into memory: all pages of a mapped file that were ever touched would count as the
+    process's own, and a memory limit could end a run on a corpus larger than it.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype[np.unsignedinteger]) -> None:
+        self.file, self.dtype = os.open(path, os.O_RDONLY), dtype
+        self.length = os.fstat(self.file).st_size // dtype.itemsize
+        weakref.finalize(self, os.close, self.file)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, first: int, count: int) -> NDArray[np.unsignedinteger]:
+        size = self.dtype.itemsize
+        return np.frombuffer(os.pread(self.file, count * size, first * size), self.dtype)
 
 
 def window_length(bptt: int, variable: bool, seed: int, step: int) -> int:

@@ -55,9 +55,7 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document]) -> Enc
     return Encoded(np.array(ids, np.uint32), np.frombuffer(counted, np.uint8))
 
 
-def _append(
-    tokenizer: Tokenizer, document: Document, ids: list[int], counted: bytearray
-) -> None:
+def _append(tokenizer: Tokenizer, document: Document, ids: list[int], counted: bytearray) -> None:
     if document.starts:
         ids.append(tokenizer.bos_id)
     for turn in document.turns:
