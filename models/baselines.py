@@ -20,8 +20,10 @@ from models.lstm import (
     NO_NOISE,
     LSTMLanguageModel,
     Noise,
+    adaptive_logits,
     init_embedding,
     init_input_weight,
+    new_output,
     oracle_generate,
     oracle_score,
 )
@@ -81,11 +83,14 @@ class _Baseline(nn.Module, ABC):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         init_embedding(self.embedding.weight)
         if not config.tie_weights:
-            self.output = nn.Linear(config.hidden_sizes[-1], config.vocab_size, bias=False)
+            self.output = new_output(config)
 
     @property
     def output_weight(self) -> Tensor:
-        return self.embedding.weight if self.config.tie_weights else self.output.weight
+        if self.config.tie_weights:
+            return self.embedding.weight
+        assert isinstance(self.output, nn.Linear)
+        return self.output.weight
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> Any:
@@ -97,6 +102,8 @@ class _Baseline(nn.Module, ABC):
         return torch.log_softmax(self.logits(features[0]), dim=-1), state
 
     def logits(self, features: Tensor) -> Tensor:
+        if self.config.adaptive_cutoffs:
+            return adaptive_logits(self.output, features)
         return F.linear(features, self.output_weight)
 
     def score(self, ids: Sequence[int], state: Any = None) -> list[float]:
@@ -125,7 +132,7 @@ class ElmanLanguageModel(_Baseline):
 
     def initial_state(self, batch_size: int) -> ElmanState:
         sizes = self.config.hidden_sizes
-        return ElmanState(tuple(self.output_weight.new_zeros(batch_size, s) for s in sizes))
+        return ElmanState(tuple(self.embedding.weight.new_zeros(batch_size, s) for s in sizes))
 
     def forward(
         self, ids: Tensor, state: ElmanState, noise: Noise = NO_NOISE
@@ -156,7 +163,7 @@ class WindowMLPLanguageModel(_Baseline):
 
     def initial_state(self, batch_size: int) -> WindowState:
         shape = (self.config.window - 1, batch_size, self.config.embedding_size)
-        return WindowState(self.output_weight.new_zeros(shape))
+        return WindowState(self.embedding.weight.new_zeros(shape))
 
     def forward(
         self, ids: Tensor, state: WindowState, noise: Noise = NO_NOISE

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,20 @@ def expected_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
         for name in names:
             shapes[f"layers.{k}.{name}"] = sizes.get(name, (gates * hidden, inputs))
     if not model.tie_weights:
-        shapes["output.weight"] = (model.vocab_size, model.hidden_sizes[-1])
+        shapes |= _output_shapes(model)
+    return shapes
+
+
+def _output_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Of the softmax's own parameters."""
+    width, cutoffs = model.hidden_sizes[-1], model.adaptive_cutoffs
+    if not cutoffs:
+        return {"output.weight": (model.vocab_size, width)}
+    shapes: dict[str, tuple[int, ...]] = {"output.head.weight": (cutoffs[0] + len(cutoffs), width)}
+    for k, (low, high) in enumerate(pairwise((*cutoffs, model.vocab_size))):
+        narrow = model.cluster_width(k)
+        shapes[f"output.tail.{k}.0.weight"] = (narrow, width)
+        shapes[f"output.tail.{k}.1.weight"] = (high - low, narrow)
     return shapes
 
 

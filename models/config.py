@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 Architecture = Literal["lstm", "elman", "window_mlp"]
@@ -19,6 +20,9 @@ class ModelConfig:
         the last layer must then be E wide.
     residual: add a layer's input to its output where the widths agree (He et al. 2016).
     window: number of previous tokens the fixed-window MLP sees; recurrent models ignore it.
+    adaptive_cutoffs: an adaptive softmax (Grave et al. 2017) for large vocabularies: the first id
+        of each cluster of rare tokens, cluster k being read from hidden / 4^(k + 1) features. Ids
+        must be ordered by frequency, as SentencePiece orders them. Empty: an ordinary softmax.
     """
 
     architecture: Architecture = "lstm"
@@ -28,6 +32,7 @@ class ModelConfig:
     tie_weights: bool = True
     residual: bool = False
     window: int = 8
+    adaptive_cutoffs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.architecture not in get_args(Architecture):
@@ -43,6 +48,29 @@ class ModelConfig:
                 f"tie_weights needs the last of hidden_sizes ({self.hidden_sizes[-1]}) to equal "
                 f"embedding_size ({self.embedding_size})"
             )
+        if self.adaptive_cutoffs:
+            self._check_adaptive()
+
+    def _check_adaptive(self) -> None:
+        ids = (0, *self.adaptive_cutoffs, self.vocab_size)
+        if any(low >= high for low, high in pairwise(ids)):
+            raise ValueError(
+                "adaptive_cutoffs must rise, between 0 and the vocabulary's size "
+                f"({self.vocab_size}), not {self.adaptive_cutoffs}"
+            )
+        if self.tie_weights:
+            raise ValueError(
+                "adaptive_cutoffs needs tie_weights = false: its clusters have matrices of their own"
+            )
+        if self.cluster_width(len(self.adaptive_cutoffs) - 1) < 1:
+            raise ValueError(
+                f"adaptive_cutoffs has {len(self.adaptive_cutoffs)} clusters, too many for the "
+                f"last of hidden_sizes ({self.hidden_sizes[-1]}): each is a quarter as wide"
+            )
+
+    def cluster_width(self, cluster: int) -> int:
+        """Features from which a cluster of the adaptive softmax is read."""
+        return self.hidden_sizes[-1] // int(4 ** (cluster + 1))
 
     @property
     def num_layers(self) -> int:
@@ -61,7 +89,8 @@ class ModelConfig:
         return self.residual and self.input_sizes[layer] == self.hidden_sizes[layer]
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "hidden_sizes": list(self.hidden_sizes)}
+        lists = {name: list(getattr(self, name)) for name in ("hidden_sizes", "adaptive_cutoffs")}
+        return asdict(self) | lists
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -69,4 +98,6 @@ class ModelConfig:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown model settings: {', '.join(unknown)}")
-        return cls(**{**values, "hidden_sizes": tuple(values["hidden_sizes"])})
+        cutoffs = tuple(values.get("adaptive_cutoffs", ()))
+        hidden = tuple(values["hidden_sizes"])
+        return cls(**{**values, "hidden_sizes": hidden, "adaptive_cutoffs": cutoffs})

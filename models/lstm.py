@@ -54,6 +54,21 @@ class Noise:
 
 NO_NOISE = Noise()
 EMBEDDING_STD = 0.1
+Output = nn.Linear | nn.AdaptiveLogSoftmaxWithLoss
+
+
+def new_output(config: ModelConfig) -> Output:
+    """The softmax's own parameters, where it does not share the embedding's."""
+    width = config.hidden_sizes[-1]
+    if config.adaptive_cutoffs:
+        return nn.AdaptiveLogSoftmaxWithLoss(width, config.vocab_size, config.adaptive_cutoffs)
+    return nn.Linear(width, config.vocab_size, bias=False)
+
+
+def adaptive_logits(output: Output, features: Tensor) -> Tensor:
+    """(..., H_last) -> (..., V) log-probabilities, which are logits of themselves."""
+    assert isinstance(output, nn.AdaptiveLogSoftmaxWithLoss)
+    return output.log_prob(features.flatten(0, -2)).unflatten(0, features.shape[:-1])
 
 
 def init_embedding(weight: Tensor) -> None:
@@ -126,17 +141,20 @@ class LSTMLanguageModel(nn.Module):
         sizes = zip(config.input_sizes, config.hidden_sizes, strict=True)
         self.layers = nn.ModuleList(LSTMLayer(i, h, k) for k, (i, h) in enumerate(sizes))
         if not config.tie_weights:
-            self.output = nn.Linear(config.hidden_sizes[-1], config.vocab_size, bias=False)
+            self.output = new_output(config)
 
     @property
     def output_weight(self) -> Tensor:
-        """Softmax matrix, (V, H_last)."""
-        return self.embedding.weight if self.config.tie_weights else self.output.weight
+        """Softmax matrix, (V, H_last); an adaptive softmax has none."""
+        if self.config.tie_weights:
+            return self.embedding.weight
+        assert isinstance(self.output, nn.Linear)
+        return self.output.weight
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """The memory of nothing: zeros."""
         zeros = [
-            self.output_weight.new_zeros(batch_size, size) for size in self.config.hidden_sizes
+            self.embedding.weight.new_zeros(batch_size, size) for size in self.config.hidden_sizes
         ]
         return LSTMState(tuple(zeros), tuple(zeros))
 
@@ -156,6 +174,8 @@ class LSTMLanguageModel(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(..., H_last) -> (..., V), unnormalised."""
+        if self.config.adaptive_cutoffs:
+            return adaptive_logits(self.output, features)
         return F.linear(features, self.output_weight)
 
     def step(self, ids: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.checkpoint import Checkpoint, expected_shapes
+from models.config import ModelConfig
 
 
 def model_card(name: str, checkpoint: Checkpoint) -> str:
@@ -34,13 +35,19 @@ def _shape(checkpoint: Checkpoint) -> str:
         ("parameters", f"{parameters:,}"),
         ("embedding", model.embedding_size),
         ("layers", " + ".join(map(str, model.hidden_sizes))),
-        ("softmax", "tied to the embedding" if model.tie_weights else "free"),
+        ("softmax", _softmax(model)),
         ("skip connections", "yes" if model.residual else "no"),
         ("vocabulary", f"{model.vocab_size:,} pieces, {checkpoint.tokenizer.normalizer}"),
         ("stored as", checkpoint.storage),
         ("chat", "yes" if checkpoint.chat_template else "no"),
     ]
     return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows)
+
+
+def _softmax(model: ModelConfig) -> str:
+    if model.adaptive_cutoffs:
+        return f"adaptive, clusters from {', '.join(map(str, model.adaptive_cutoffs))} on"
+    return "tied to the embedding" if model.tie_weights else "free"
 
 
 def _data(origin: Mapping[str, Any]) -> str:

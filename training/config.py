@@ -28,6 +28,9 @@ class ModelSection(_Section):
     tie_weights: bool = True
     residual: bool = False
     window: int = Field(8, ge=1)
+    adaptive_cutoffs: tuple[int, ...] = Field(
+        (), description="first ids of the clusters of an adaptive softmax, for large vocabularies"
+    )
     storage: Storage = Field("int8", description="form of the weights in the checkpoint")
 
     def to_model_config(self, vocab_size: int) -> ModelConfig:

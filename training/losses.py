@@ -8,10 +8,12 @@ much time as the softmax.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 _CHUNK_ROWS = 512
 
@@ -39,6 +41,36 @@ class LinearCrossEntropy(nn.Module):
         loss: Tensor = _Sum.apply(  # type: ignore[no-untyped-call]
             features, weight, targets, self._scratch
         )
+        return loss
+
+
+class AdaptiveCrossEntropy(nn.Module):
+    """As `LinearCrossEntropy`, of an adaptive softmax (Grave et al. 2017).
+
+    Rare tokens stand in the head as one entry a cluster, and only the rows whose target lies in a
+    cluster meet its matrices. On a GPU, finding those rows waits for the work before.
+    """
+
+    def __init__(self, num_clusters: int, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.head = LinearCrossEntropy(dtype)
+        self.clusters = nn.ModuleList(LinearCrossEntropy(dtype) for _ in range(num_clusters))
+
+    def forward(
+        self, features: Tensor, softmax: nn.AdaptiveLogSoftmaxWithLoss, targets: Tensor
+    ) -> Tensor:
+        """Features (N, H), targets (N,) -> a scalar."""
+        head_targets, total = targets.clone(), torch.zeros((), device=features.device)
+        borders = zip(pairwise(softmax.cutoffs), softmax.tail, self.clusters, strict=True)
+        for k, ((low, high), tail, cross_entropy) in enumerate(borders):
+            assert isinstance(tail, nn.Sequential)
+            rows = ((targets >= low) & (targets < high)).nonzero()[:, 0]
+            head_targets[rows] = softmax.shortlist_size + k
+            narrow, wide = (layer.weight for layer in tail)
+            projected = F.linear(features[rows].to(self.dtype), narrow.to(self.dtype))
+            total = total + cross_entropy(projected, wide, targets[rows] - low)
+        loss: Tensor = total + self.head(features, softmax.head.weight, head_targets)
         return loss
 
 

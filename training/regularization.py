@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from models.baselines import LanguageModel
 from models.lstm import NO_NOISE, Noise
 from training.config import RegularizationSection
-from training.losses import LinearCrossEntropy
+from training.losses import AdaptiveCrossEntropy, LinearCrossEntropy
 
 
 def locked_dropout(x: Tensor, p: float) -> Tensor:
@@ -62,7 +62,9 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.settings, self.precision = model, settings, precision
-        self.cross_entropy = LinearCrossEntropy(precision)
+        self.linear_cross_entropy = LinearCrossEntropy(precision)
+        clusters = len(model.config.adaptive_cutoffs)
+        self.adaptive_cross_entropy = AdaptiveCrossEntropy(clusters, precision)
 
     def forward(
         self, inputs: Tensor, targets: Tensor, rows: Tensor | None, share: float, state: Any
@@ -80,8 +82,7 @@ class Objective(nn.Module):
             raw, state = self.model(inputs, state, noise)
         features = locked_dropout(raw, settings.output_dropout) if self.training else raw
         flat = features.flatten(0, 1)
-        chosen = flat if rows is None else flat[rows]
-        nll = self.cross_entropy(chosen, self.model.output_weight, targets)
+        nll = self._cross_entropy(flat if rows is None else flat[rows], targets)
         loss = nll * share
         penalty = loss.new_zeros(())
         if self.training and settings.activation_alpha:
@@ -89,3 +90,11 @@ class Objective(nn.Module):
         if self.training and settings.temporal_beta and len(raw) > 1:
             penalty = penalty + settings.temporal_beta * raw.float().diff(dim=0).square().mean()
         return loss + penalty, loss.detach(), state
+
+    def _cross_entropy(self, features: Tensor, targets: Tensor) -> Tensor:
+        model = self.model
+        if model.config.adaptive_cutoffs:
+            nll: Tensor = self.adaptive_cross_entropy(features, model.output, targets)
+        else:
+            nll = self.linear_cross_entropy(features, model.output_weight, targets)
+        return nll

@@ -90,7 +90,7 @@ class RunState:
             index, key = name.split(".")
             optimizer["state"].setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(optimizer)
-        device = self.model.output_weight.device
+        device = self.model.embedding.weight.device
         self.average.tensors = [t.to(device) for t in _ordered(tensors, "average.")]
         self.average.num_updates, self.average.triggered = scalars["average"]
         carried = [t[..., mine, :].to(device) for t in _ordered(tensors, "carried.")]

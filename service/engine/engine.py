@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -59,8 +59,7 @@ class Engine:
 
     def abort(self, request_id: str) -> None:
         """Forget a request; its rows are free at once."""
-        for unit in self.scheduler.remove_request(request_id):
-            self._release(unit)
+        self._release(self.scheduler.remove_request(request_id))
         self._progress.pop(request_id, None)
         self._touched.pop(request_id, None)
 
@@ -73,7 +72,7 @@ class Engine:
         if unit in self.scheduler.running:
             state = self.runner.read_state(self.scheduler.running.index(unit))
             self._memory.keep_sample(unit, state, len(unit.state.generated) - 1)
-            self._release(unit)
+            self._release([unit])
         else:
             self.scheduler.withdraw(unit)
         self._touched[request_id] = progress
@@ -94,20 +93,22 @@ class Engine:
     # Schedule: rows to units
 
     def _schedule(self) -> None:
-        for unit in self.scheduler.to_preempt():
+        preempted = self.scheduler.to_preempt()
+        for unit in preempted:
             unit.start = self.runner.read_state(self.scheduler.running.index(unit))
-            self._release(unit)
+        self._release(preempted)
+        for unit in preempted:
             self.scheduler.push([unit])
-        admitted = self.scheduler.admit()
-        first = len(self.scheduler.running) - len(admitted)
-        for row, unit in enumerate(admitted, first):
-            self.runner.write_state(row, unit.start)
-            unit.start = None
+        if admitted := self.scheduler.admit():
+            first = len(self.scheduler.running) - len(admitted)
+            self.runner.write_states(first, [unit.start for unit in admitted])
+            for unit in admitted:
+                unit.start = None
         self.scheduler.steps += 1
 
-    def _release(self, unit: Unit) -> None:
-        if (move := self.scheduler.release(unit)) is not None:
-            self.runner.copy_row(*move)
+    def _release(self, units: Iterable[Unit]) -> None:
+        if moves := self.scheduler.release(units):
+            self.runner.move_rows(list(moves.values()), list(moves))
 
     # Run: a token to every row
 
@@ -154,8 +155,7 @@ class Engine:
                 state = self.runner.read_state(row_of)
                 self._memory.keep_sample(unit, state, len(unit.state.generated) - 1)
                 spent.append(unit)
-        for unit in spent:
-            self._release(unit)
+        self._release(spent)
 
     def _close_node(self, end: NodeEnd, logprobs: Floats) -> list[SampleUnit]:
         """States, children, outputs; returns the continuations that begin here."""
@@ -352,8 +352,7 @@ class Engine:
             if progress.has_news:
                 outputs.append(progress.take_output())
             if progress.is_finished:
-                for unit in self.scheduler.remove_request(request_id):
-                    self._release(unit)
+                self._release(self.scheduler.remove_request(request_id))
                 self._progress.pop(request_id, None)
         self._touched.clear()
         return outputs

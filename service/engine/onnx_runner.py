@@ -85,7 +85,7 @@ class OnnxRunner:
         )
         self._buffers = self._allocate()
         self._bindings: dict[tuple[str, int], Any] = {}
-        self._parts = self.layout.slices()
+        self._parts, self._nothing = self.layout.slices(), np.zeros(self.layout.size, np.float32)
         apart = self.layout.features_apart
         self._features = self._buffers["features" if apart else f"h{config.num_layers - 1}"]
 
@@ -100,9 +100,10 @@ class OnnxRunner:
             sizes["features"] = self.layout.features_size
         return {name: np.zeros((self.max_rows, size), np.float32) for name, size in sizes.items()}
 
-    def write_state(self, row: int, state: Floats | None) -> None:
+    def write_states(self, first: int, states: Sequence[Floats | None]) -> None:
+        values = np.stack([self._nothing if state is None else state for state in states])
         for name, part in self._parts.items():
-            self._buffers_of(name)[row] = 0 if state is None else state[part]
+            self._buffers_of(name)[first : first + len(states)] = values[:, part]
 
     def read_state(self, row: int) -> Floats:
         state = np.empty(self.layout.size, np.float32)
@@ -113,10 +114,10 @@ class OnnxRunner:
     def _buffers_of(self, part: str) -> Floats:
         return self._features if part == "features" else self._buffers[part]
 
-    def copy_row(self, source: int, target: int) -> None:
+    def move_rows(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         for name in self._parts:
             rows = self._buffers_of(name)
-            rows[target] = rows[source]
+            rows[targets] = rows[sources]
 
     def step(self, ids: NDArray[np.int64]) -> None:
         count = len(ids)
@@ -210,20 +211,19 @@ class OnnxRunner:
     def _sequences_agree(self) -> bool:
         """Whether a sequence has the bits of its steps; as quick as the other check."""
         ids = np.random.default_rng(2).integers(self.vocab_size, size=self.sequence_length)
-        self.write_state(0, None)
+        self.write_states(0, [None])
         stepped = []
         for token in ids:
             self.step(np.array([token]))
             stepped.append(self.read_state(0)[self._parts["features"]])
         after = self.read_state(0)
-        self.write_state(0, None)
+        self.write_states(0, [None])
         features = self.run_sequence(0, ids)
         return np.array_equal(features, stepped) and np.array_equal(self.read_state(0), after)
 
     def _trial(self, ids: NDArray[np.int64], states: Floats) -> Floats:
         """States and log-probabilities after one step from `states`, one row each."""
-        for row, state in enumerate(states):
-            self.write_state(row, state)
+        self.write_states(0, list(states))
         self.step(ids)
         rows = np.arange(len(ids))
         after = np.stack([self.read_state(row) for row in range(len(ids))])

@@ -31,15 +31,17 @@ class ModelRunner(Protocol):
         """Most tokens that `run_sequence` takes; 0 where it would be no faster than steps."""
         ...
 
-    def write_state(self, row: int, state: Floats | None) -> None:
-        """Put a state vector into a row; None is the state of nothing (zeros)."""
+    def write_states(self, first: int, states: Sequence[Floats | None]) -> None:
+        """Put state vectors into rows `first` and on; None is the state of nothing (zeros)."""
         ...
 
     def read_state(self, row: int) -> Floats:
         """A copy of a row's state vector, (layout.size,)."""
         ...
 
-    def copy_row(self, source: int, target: int) -> None: ...
+    def move_rows(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy rows; no row is both source and target."""
+        ...
 
     def step(self, ids: NDArray[np.int64]) -> None:
         """Advance rows 0..len(ids)-1 by one token each."""

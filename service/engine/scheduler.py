@@ -7,6 +7,7 @@ states are kept); requests take turns. Plain Python; knows neither kernel nor nu
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -77,19 +78,22 @@ class Scheduler(Generic[U]):
         queue.waiting.remove(unit)
         self._waiting[queue.priority] -= 1
 
-    def release(self, unit: U) -> tuple[int, int] | None:
-        """Take a unit out of the running; the last row moves into its place.
+    def release(self, units: Iterable[U]) -> dict[int, int]:
+        """Take units out of the running; the last rows move into their places.
 
-        Returns (source, target) of the row that has to be copied, None if it was the last.
+        Returns target -> source of the rows that have to be copied: none is both.
         """
-        row = self.running.index(unit)
-        last = self.running.pop()
-        if (queue := self._queues.get(unit.request_id)) is not None:
-            queue.num_running -= 1
-        if last is unit:
-            return None
-        self.running[row] = last
-        return len(self.running), row
+        running, came_from = self.running, dict[int, int]()
+        for unit in units:
+            row = running.index(unit)
+            last = running.pop()
+            if (queue := self._queues.get(unit.request_id)) is not None:
+                queue.num_running -= 1
+            source = came_from.pop(len(running), len(running))
+            if last is not unit:
+                running[row] = last
+                came_from[row] = source
+        return came_from
 
     def to_preempt(self) -> list[U]:
         """Running units that must give up their rows now; the caller saves and pushes them."""
@@ -133,10 +137,19 @@ class Scheduler(Generic[U]):
 
     def _admit(self, priority: Priority, limit: int) -> list[U]:
         admitted: list[U] = []
-        ready = [(i, q) for i, q in self._queues.items() if q.priority is priority and q.waiting]
+        if not self._waiting[priority] or len(self.running) >= limit:
+            return admitted
+        # Fewest rows first; among equals the one whose turn is longest ago.
+        ready = [
+            (queue.num_running, turn, request_id)
+            for turn, (request_id, queue) in enumerate(self._queues.items())
+            if queue.priority is priority and queue.waiting
+        ]
+        heapq.heapify(ready)
+        turn = len(self._queues)
         while ready and len(self.running) < limit:
-            # Fewest rows first; among equals the one whose turn is longest ago.
-            request_id, queue = min(ready, key=lambda item: item[1].num_running)
+            request_id = ready[0][2]
+            queue = self._queues[request_id]
             unit = queue.waiting.pop()
             self._waiting[priority] -= 1
             unit.since = self.steps
@@ -144,8 +157,11 @@ class Scheduler(Generic[U]):
             self.running.append(unit)
             admitted.append(unit)
             self._queues.move_to_end(request_id)
-            if not queue.waiting:
-                ready.remove((request_id, queue))
+            if queue.waiting:
+                heapq.heapreplace(ready, (queue.num_running, turn, request_id))
+                turn += 1
+            else:
+                heapq.heappop(ready)
         return admitted
 
     @property

@@ -43,18 +43,17 @@ class TorchRunner:
         self._head = _captured(self._compute_head, device)
         self._states.zero_()
 
-    def write_state(self, row: int, state: Floats | None) -> None:
-        if state is None:
-            self._states[row].zero_()
-        else:
-            self._states[row] = torch.from_numpy(state.copy()).to(self.device)
+    def write_states(self, first: int, states: Sequence[Floats | None]) -> None:
+        nothing = np.zeros(self.layout.size, np.float32)
+        values = np.stack([nothing if state is None else state for state in states])
+        self._states[first : first + len(states)] = torch.from_numpy(values).to(self.device)
 
     def read_state(self, row: int) -> Floats:
         state: Floats = self._states[row].cpu().numpy().copy()
         return state
 
-    def copy_row(self, source: int, target: int) -> None:
-        self._states[target] = self._states[source]
+    def move_rows(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        self._states[list(targets)] = self._states[list(sources)]
 
     def step(self, ids: NDArray[np.int64]) -> None:
         # Rows past the batch step too, on whatever they hold: they are rewritten before use.

@@ -47,9 +47,12 @@ class NodeUnit:
     position: int = 0
     since: int = 0
     num_fed: int = field(init=False)
+    first_head: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.num_fed = len(self.node.tokens) - (not self.progress.needs_end(self.node))
+        node, progress = self.node, self.progress
+        self.num_fed = len(node.tokens) - (not progress.needs_end(node))
+        self.first_head = node.score_from - node.depth - 1  # what follows it is scored
 
     @property
     def request_id(self) -> str:
@@ -67,9 +70,8 @@ class NodeUnit:
     @property
     def wants_head(self) -> bool:
         """Whether the distribution after the next token is of use."""
-        after = self.position + 1
-        if after < len(self.node.tokens):
-            return self.node.depth + after >= self.node.score_from
+        if self.position + 1 < len(self.node.tokens):
+            return self.position >= self.first_head
         return self.progress.ends_with_head(self.node)
 
     def add_scored(self, head: Floats) -> None:

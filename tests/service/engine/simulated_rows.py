@@ -41,20 +41,20 @@ class SimulatedRows:
         self.scheduler.push(works)
         return works
 
-    def release(self, unit: Work) -> None:
-        move = self.scheduler.release(unit)
-        if move is None:
-            assert self.rows[-1] is unit
-        else:
-            source, target = move
-            assert source == len(self.rows) - 1
-            assert self.rows[target] is unit
+    def release(self, *units: Work) -> None:
+        moves = self.scheduler.release(units)
+        left = len(self.rows) - len(units)
+        assert not set(moves) & set(moves.values())
+        for target, source in moves.items():
+            assert target < left <= source
+            assert self.rows[target] in units
             self.rows[target] = self.rows[source]
-        self.rows.pop()
+        del self.rows[left:]
 
     def schedule(self) -> None:
-        for unit in self.scheduler.to_preempt():
-            self.release(unit)
+        preempted = self.scheduler.to_preempt()
+        self.release(*preempted)
+        for unit in preempted:
             self.scheduler.push([unit])
         admitted = self.scheduler.admit()
         self.rows += admitted
@@ -65,15 +65,14 @@ class SimulatedRows:
         self.advance()
 
     def advance(self) -> None:
-        for unit in list(self.rows):
+        for unit in self.rows:
             unit.tokens -= 1
-            if not unit.tokens:
-                self.finished.append(unit)
-                self.release(unit)
+        done = [unit for unit in self.rows if not unit.tokens]
+        self.finished += done
+        self.release(*done)
 
     def remove(self, request_id: str) -> None:
-        for unit in self.scheduler.remove_request(request_id):
-            self.release(unit)
+        self.release(*self.scheduler.remove_request(request_id))
 
     @property
     def shares(self) -> Counter[str]:

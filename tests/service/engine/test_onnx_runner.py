@@ -41,7 +41,7 @@ def some_states(runner: OnnxRunner, count: int) -> Floats:
     """States as they come up: after a few tokens, different ones in each row."""
     states = []
     for ids in random_ids(runner.config, count, 4):
-        runner.write_state(0, None)
+        runner.write_states(0, [None])
         for token in ids:
             runner.step(np.array([token]))
         states.append(runner.read_state(0))
@@ -53,7 +53,7 @@ def results(
 ) -> Floats:
     """New states and log-probabilities of rows that all take a step together."""
     for row, state in enumerate(states):
-        runner.write_state(row, state)
+        runner.write_states(row, [state])
     runner.step(ids)
     rows = np.arange(len(ids))
     after = np.stack([runner.read_state(row) for row in range(len(ids))])
@@ -67,7 +67,7 @@ def errors(config: ModelConfig, arithmetic: Arithmetic) -> tuple[Floats, Floats]
     histories = [oracle.read(ids.tolist()) for ids in sequences]
     of_logprobs, of_states = [], []
     for row in range(len(sequences)):
-        runner.write_state(row, None)
+        runner.write_states(row, [None])
     for t in range(sequences.shape[1]):
         runner.step(sequences[:, t])
         logprobs = runner.logprobs(np.arange(len(sequences)))
@@ -155,13 +155,13 @@ def test_a_state_read_and_written_elsewhere_goes_on_with_the_same_bits(
     ids, states = random_ids(config, 2, 10), some_states(runner, 2)
     whole = []
     for row in range(2):
-        runner.write_state(row, states[row])
+        runner.write_states(row, [states[row]])
     for t in range(10):
         runner.step(ids[:, t])
         whole.append(np.stack([runner.read_state(0), runner.read_state(1)]))
     for t in range(9):
-        runner.write_state(1, whole[t][0])
-        runner.write_state(0, whole[t][1])
+        runner.write_states(1, [whole[t][0]])
+        runner.write_states(0, [whole[t][1]])
         for later in range(t + 1, 10):
             runner.step(ids[::-1, later].copy())
             swapped = np.stack([runner.read_state(1), runner.read_state(0)])
@@ -173,18 +173,18 @@ def test_rows_are_written_read_and_copied_whole(config: ModelConfig) -> None:
     runner = build(config)
     states = some_states(runner, 3)
     for row, state in enumerate(states):
-        runner.write_state(row, state)
-    runner.copy_row(2, 0)
+        runner.write_states(row, [state])
+    runner.move_rows([2], [0])
     assert np.array_equal(runner.read_state(0), states[2])
     assert np.array_equal(runner.read_state(1), states[1])
     assert np.array_equal(runner.read_state(2), states[2])
-    runner.write_state(1, None)
+    runner.write_states(1, [None])
     assert not runner.read_state(1).any()
 
 
 def test_a_state_that_was_read_is_a_copy() -> None:
     runner = build(SHAPES["tied"])
-    runner.write_state(0, None)
+    runner.write_states(0, [None])
     before = runner.read_state(0)
     runner.step(np.array([3]))
     assert not before.any()
@@ -197,7 +197,7 @@ def test_all_ways_to_the_distribution_agree(config: ModelConfig, arithmetic: Ari
     runner = build(config, arithmetic)
     states = some_states(runner, 4)
     for row, state in enumerate(states):
-        runner.write_state(row, state)
+        runner.write_states(row, [state])
     logprobs = runner.logprobs(np.arange(4)).copy()
     assert np.exp(logprobs.astype(np.float64)).sum(axis=1) == pytest.approx(np.ones(4), abs=1e-5)
     assert np.array_equal(runner.logprobs(np.array([3, 1])), logprobs[[3, 1]])
@@ -215,7 +215,7 @@ def test_all_ways_to_the_distribution_agree(config: ModelConfig, arithmetic: Ari
 
 def test_what_the_caller_scribbles_is_gone_with_the_next_call() -> None:
     runner = build(SHAPES["tied"])
-    runner.write_state(0, some_states(runner, 1)[0])
+    runner.write_states(0, [some_states(runner, 1)[0]])
     before = runner.logprobs(np.array([0])).copy()
     runner.logprobs(np.array([0]))[:] = -np.inf
     assert np.array_equal(runner.logprobs(np.array([0])), before)

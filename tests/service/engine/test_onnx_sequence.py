@@ -28,14 +28,14 @@ def test_a_sequence_has_the_bits_of_its_steps(
     ids = np.random.default_rng(2).integers(config.vocab_size, size=(2, size))
     neighbour = np.random.default_rng(3).random(runner.layout.size, np.float32)
     states, logprobs = [], []
-    runner.write_state(0, None)
+    runner.write_states(0, [None])
     for token in ids.ravel():
         runner.step(np.array([token]))
         states.append(runner.read_state(0))
         logprobs.append(runner.logprobs(np.array([0]))[0].copy())
     features = np.stack(states)[:, runner.layout.slices()["features"]]
-    runner.write_state(0, neighbour)
-    runner.write_state(1, None)
+    runner.write_states(0, [neighbour])
+    runner.write_states(1, [None])
     for part in range(2):
         here = slice(part * size, (part + 1) * size)
         found = runner.run_sequence(1, ids[part]).copy()
@@ -49,10 +49,10 @@ def test_a_part_of_the_length_is_allowed() -> None:
     config = SHAPES["tied"]
     runner = OnnxRunner(config, random_weights(config), arithmetic="fp32", max_rows=40)
     ids = np.array([4, 5, 6])
-    runner.write_state(0, None)
+    runner.write_states(0, [None])
     for token in ids:
         runner.step(np.array([token]))
-    runner.write_state(1, None)
+    runner.write_states(1, [None])
     runner.run_sequence(1, ids)
     assert np.array_equal(runner.read_state(0), runner.read_state(1))
 

@@ -29,7 +29,7 @@ def random_ids(config: ModelConfig, *shape: int) -> NDArray[np.int64]:
 def results(runner: TorchRunner, ids: NDArray[np.int64], states: Floats) -> Floats:
     """New states and log-probabilities of rows that all take a step together."""
     for row, state in enumerate(states):
-        runner.write_state(row, state)
+        runner.write_states(row, [state])
     runner.step(ids)
     after = np.stack([runner.read_state(row) for row in range(len(ids))])
     return np.concatenate([after, runner.logprobs(np.arange(len(ids)))], axis=1)
@@ -39,7 +39,7 @@ def some_states(runner: TorchRunner, count: int) -> Floats:
     """States after a few tokens, different ones in each row."""
     states = []
     for ids in random_ids(runner.config, count, 4):
-        runner.write_state(0, None)
+        runner.write_states(0, [None])
         for token in ids:
             runner.step(np.array([token]))
         states.append(runner.read_state(0))
@@ -53,7 +53,7 @@ def test_numbers_agree_with_the_equations(config: ModelConfig, device: str) -> N
     sequences = random_ids(config, 3, 40)
     histories = [oracle.read(ids.tolist()) for ids in sequences]
     for row in range(3):
-        runner.write_state(row, None)
+        runner.write_states(row, [None])
     for t in range(40):
         runner.step(sequences[:, t])
         logprobs = runner.logprobs(np.arange(3))
@@ -80,7 +80,7 @@ def test_all_ways_to_the_distribution_agree(config: ModelConfig, device: str) ->
     runner = build(config, device)
     states = some_states(runner, 4)
     for row, state in enumerate(states):
-        runner.write_state(row, state)
+        runner.write_states(row, [state])
     logprobs = runner.logprobs(np.arange(4))
     assert np.array_equal(runner.logprobs(np.array([3, 1])), logprobs[[3, 1]])
     for row in range(4):
@@ -101,18 +101,18 @@ def test_rows_are_written_read_and_copied_whole(device: str) -> None:
     runner = build(SHAPES["skips"], device)
     states = some_states(runner, 3)
     for row, state in enumerate(states):
-        runner.write_state(row, state)
-    runner.copy_row(2, 0)
+        runner.write_states(row, [state])
+    runner.move_rows([2], [0])
     assert np.array_equal(runner.read_state(0), states[2])
     assert np.array_equal(runner.read_state(1), states[1])
-    runner.write_state(1, None)
+    runner.write_states(1, [None])
     assert not runner.read_state(1).any()
 
 
 @devices
 def test_what_was_read_is_a_copy(device: str) -> None:
     runner = build(SHAPES["tied"], device)
-    runner.write_state(0, None)
+    runner.write_states(0, [None])
     before, logprobs = runner.read_state(0), runner.logprobs(np.array([0]))
     kept = logprobs.copy()
     runner.step(np.array([3]))
