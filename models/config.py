@@ -60,7 +60,7 @@ class ModelConfig:
             )
         if self.tie_weights:
             raise ValueError(
-                "adaptive_cutoffs needs tie_weights = false: its clusters have matrices of their own"
+                "adaptive_cutoffs needs tie_weights = false: clusters have matrices of their own"
             )
         if self.cluster_width(len(self.adaptive_cutoffs) - 1) < 1:
             raise ValueError(

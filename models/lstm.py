@@ -68,7 +68,8 @@ def new_output(config: ModelConfig) -> Output:
 def adaptive_logits(output: Output, features: Tensor) -> Tensor:
     """(..., H_last) -> (..., V) log-probabilities, which are logits of themselves."""
     assert isinstance(output, nn.AdaptiveLogSoftmaxWithLoss)
-    return output.log_prob(features.flatten(0, -2)).unflatten(0, features.shape[:-1])
+    logprobs: Tensor = output.log_prob(features.flatten(0, -2))
+    return logprobs.view(*features.shape[:-1], output.n_classes)
 
 
 def init_embedding(weight: Tensor) -> None:

@@ -67,7 +67,7 @@ class AdaptiveCrossEntropy(nn.Module):
             assert isinstance(tail, nn.Sequential)
             rows = ((targets >= low) & (targets < high)).nonzero()[:, 0]
             head_targets[rows] = softmax.shortlist_size + k
-            narrow, wide = (layer.weight for layer in tail)
+            narrow, wide = tail.parameters()
             projected = F.linear(features[rows].to(self.dtype), narrow.to(self.dtype))
             total = total + cross_entropy(projected, wide, targets[rows] - low)
         loss: Tensor = total + self.head(features, softmax.head.weight, head_targets)

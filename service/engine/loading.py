@@ -40,6 +40,11 @@ def build_runner(
     checkpoint: Checkpoint, options: EngineOptions, table_file: int | None = None
 ) -> ModelRunner:
     """The kernel for the device and precision that `options` ask for."""
+    if checkpoint.model.adaptive_cutoffs:
+        raise ValueError(
+            "the checkpoint has an adaptive softmax (model.adaptive_cutoffs), which cannot be "
+            "served: train with an ordinary one"
+        )
     if options.device == "cuda" or (options.device == "auto" and _has_cuda()):
         from service.engine.torch_runner import TorchRunner
 
