@@ -19,7 +19,7 @@ from models.config import ModelConfig
 from models.weights import Weights
 
 _SOFTMAX_POSITIONS = 256
-_PADDED_BATCH = 64
+_PADDED_BATCH = 128
 
 State = tuple[Tensor, Tensor]
 

@@ -4,7 +4,7 @@
 
 nbest_vs_padded_nn_lstm: hypotheses/s of Engine (a request a list, all lists handed in at once; from
     the first `add_request` to the last output) over those of torch.nn.LSTM, fp32, on padded batches
-    of 64 hypotheses, sorted by length over all lists, with the softmax on unpadded positions only
+    of 128 hypotheses, sorted by length over all lists, with the softmax on unpadded positions only
     (gather - logsumexp, 256 positions at a time). Segmentation into tokens is in neither.
 tokens_per_node: tokens of all hypotheses, begin- and end-of-sequence included, for each node of
     their lists' prefix trees.
@@ -52,7 +52,7 @@ from models.tokenizer import Tokenizer
 from service.engine.onnx_graph import Arithmetic
 from service.engine.runner import ModelRunner
 
-ROWS = 64
+ROWS = 128
 DEFAULT_LISTS = PROJECT.parent / "shared" / "data" / "nbest-pocketsphinx-dev" / "dev.jsonl.gz"
 _MADE_UP = 45
 

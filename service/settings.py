@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     replicas: int = Field(1, ge=1, description="engine processes per model")
     threads: int = Field(1, ge=1, description="threads of each engine process")
     max_num_seqs: int = Field(
-        64, ge=1, description="sequences that advance together in one step of an engine"
+        128, ge=1, description="sequences that advance together in one step of an engine"
     )
     max_waiting: int = Field(
         256, ge=1, description="requests that may wait for an engine; above it: 429"

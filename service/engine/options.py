@@ -25,7 +25,7 @@ class EngineOptions:
     precision: Precision = "auto"
     mode: Mode = "process"
     replicas: int = 1
-    max_num_seqs: int = 64
+    max_num_seqs: int = 128
     max_waiting: int = 1024
     cache_bytes: int = 64 << 20
     threads: int = 1
