@@ -132,8 +132,7 @@ def streams(runner: ModelRunner, count: int, params: SamplingParams) -> Task:
 def largest_error(runner: ModelRunner, model: NnLstm, rows: int) -> float:
     """Of the log-probabilities after a few steps from nothing, in nats."""
     draw = np.random.default_rng(2)
-    for row in range(rows):
-        runner.write_state(row, None)
+    runner.write_states(0, [None] * rows)
     state: State | None = None
     worst = 0.0
     for _ in range(8):

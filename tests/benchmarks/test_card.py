@@ -1,0 +1,64 @@
+import pytest
+
+from benchmarks.card import (
+    BEGIN,
+    END,
+    figures_table,
+    int8_paragraph,
+    recognition_paragraph,
+    replace_between,
+)
+
+OWN = {
+    "bits_per_byte": 1.2,
+    "word_perplexity": 90.0,
+    "restarted_bits_per_byte": 1.3,
+    "restarted_word_perplexity": 120.0,
+    "xz_bits_per_byte": 2.5,
+}
+
+
+def test_a_row_says_how_far_the_model_lies_under_the_n_gram() -> None:
+    ngrams = {"known": {"pooled": [1.5, 200.0], "mix": [1.4, 120.0]}}
+    *_, known, unknown = figures_table({"known": OWN, "new": OWN}, ngrams).splitlines()
+    assert known == (
+        "| known | 1.200 | 90.0 | 1.300 | 120.0 | 1.500 / 200.0 | 1.400 / 120.0 | 25% | 2.500 |"
+    )
+    assert unknown == "| new | 1.200 | 90.0 | 1.300 | 120.0 | – | – | – | 2.500 |"
+
+
+def test_only_what_lies_between_the_markers_is_replaced() -> None:
+    card = f"# Model\n\n{BEGIN}\nold\n{END}\n\n## Weaknesses\n"
+    once = replace_between(card, "new")
+    assert once == f"# Model\n\n{BEGIN}\n\nnew\n\n{END}\n\n## Weaknesses\n"
+    assert replace_between(once, "new") == once
+
+
+@pytest.mark.parametrize("card", ["# Model", f"# Model\n{BEGIN}", f"{END} {BEGIN}"])
+def test_a_card_without_the_markers_is_refused(card: str) -> None:
+    with pytest.raises(ValueError, match="needs the lines"):
+        replace_between(card, "new")
+
+
+def test_paragraphs_quote_the_metrics() -> None:
+    int8 = int8_paragraph(
+        {
+            "int8_compared_tokens": 12345,
+            "int8_relative_loss": 0.00003,
+            "int8_mean_difference_nats": 0.0075,
+            "int8_largest_difference_nats": 0.1634,
+        }
+    )
+    assert "12,345 tokens" in int8
+    assert "+0.0030% in bits per byte, 0.0075 nats a token on average, 0.163 at most" in int8
+    text = recognition_paragraph(
+        {
+            "utterances": 3,
+            "lm_scale": 9.5,
+            "word_penalty": 0.65,
+            "first_pass_wer": 34.0,
+            "oracle_wer": 20.0,
+            "wer_by_mix": {"0.0": 34.0, "0.5": 30.5},
+        }
+    )
+    assert text.endswith("| share | 0.0 | 0.5 |\n|---|---|---|\n| WER % | 34.0 | 30.5 |")
