@@ -118,14 +118,20 @@ def describe(model: ServedModel) -> Iterator[str]:
         f"serving {model.name}: {millions:.1f}M parameters, {model.config.vocab_size} tokens, "
         f"{info.precision} on {info.device}"
     )
-    for name, value in model.metrics.items():
-        if isinstance(value, Mapping):
-            figures = ((key, figure) for key, figure in value.items())
-            told = ", ".join(f"{key} {figure:.4g}" for key, figure in figures if _is_number(figure))
-            if told:
-                yield f"  {name}: {told}"
-        elif _is_number(value):
+    yield from _figures(model.metrics)
+
+
+def _figures(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Plain numbers, and of each text that was measured the two that compare."""
+    for name, value in metrics.items():
+        if _is_number(value):
             yield f"  {name}: {value:.4g}"
+        elif isinstance(value, Mapping):
+            bits, perplexity = value.get("bits_per_byte"), value.get("word_perplexity")
+            if _is_number(bits) and _is_number(perplexity):
+                yield f"  {name}: {bits:.3f} bits per byte, word perplexity {perplexity:.4g}"
+            else:
+                yield from _figures({k: v for k, v in value.items() if isinstance(v, Mapping)})
 
 
 def _is_number(value: object) -> bool:

@@ -63,11 +63,18 @@ async def test_announces_what_it_serves(
     assert f"listening on http://127.0.0.1:{client.base_url.port} " in told
 
 
-def test_describe_tells_figures_only(served: ServedModel) -> None:
-    metrics = {"bpb": 1.23456, "text": "no", "test": {"ppl": 100.0, "ok": True}, "none": {}}
+def test_describe_tells_figures_and_how_each_text_is_predicted(served: ServedModel) -> None:
+    novels = {"bits_per_byte": 1.23456, "word_perplexity": 123.456, "xz_bits_per_byte": 2.3}
+    metrics = {
+        "loss": 3.45678,
+        "text": "no",
+        "ok": True,
+        "test_sets": {"novels": novels, "news": {"bits_per_byte": None}},
+        "recognition": {"utterances": 45, "wer_by_mix": {"0.5": 34.1}},
+    }
     assert list(describe(replace(served, metrics=metrics)))[1:] == [
-        "  bpb: 1.235",
-        "  test: ppl 100",
+        "  loss: 3.457",
+        "  novels: 1.235 bits per byte, word perplexity 123.5",
     ]
 
 
