@@ -118,20 +118,21 @@ def describe(model: ServedModel) -> Iterator[str]:
         f"serving {model.name}: {millions:.1f}M parameters, {model.config.vocab_size} tokens, "
         f"{info.precision} on {info.device}"
     )
-    yield from _figures(model.metrics)
+    texts = list(_measured_texts(model.metrics))
+    numbers = (f"  {k}: {v:.4g}" for k, v in model.metrics.items() if _is_number(v))
+    yield from texts or numbers
 
 
-def _figures(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Plain numbers, and of each text that was measured the two that compare."""
+def _measured_texts(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Of each text that was measured, the two figures that compare."""
     for name, value in metrics.items():
-        if _is_number(value):
-            yield f"  {name}: {value:.4g}"
-        elif isinstance(value, Mapping):
-            bits, perplexity = value.get("bits_per_byte"), value.get("word_perplexity")
-            if _is_number(bits) and _is_number(perplexity):
-                yield f"  {name}: {bits:.3f} bits per byte, word perplexity {perplexity:.4g}"
-            else:
-                yield from _figures({k: v for k, v in value.items() if isinstance(v, Mapping)})
+        if not isinstance(value, Mapping):
+            continue
+        bits, perplexity = value.get("bits_per_byte"), value.get("word_perplexity")
+        if _is_number(bits) and _is_number(perplexity):
+            yield f"  {name}: {bits:.3f} bits per byte, word perplexity {perplexity:.4g}"
+        else:
+            yield from _measured_texts(value)
 
 
 def _is_number(value: object) -> bool:

@@ -73,9 +73,10 @@ def test_describe_tells_figures_and_how_each_text_is_predicted(served: ServedMod
         "recognition": {"utterances": 45, "wer_by_mix": {"0.5": 34.1}},
     }
     assert list(describe(replace(served, metrics=metrics)))[1:] == [
-        "  loss: 3.457",
         "  novels: 1.235 bits per byte, word perplexity 123.5",
     ]
+    del metrics["test_sets"]
+    assert list(describe(replace(served, metrics=metrics)))[1:] == ["  loss: 3.457"]
 
 
 async def test_sigterm_lets_a_stream_end_and_refuses_new_work(
