@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +45,46 @@ def exact_distribution(
     return _normalised(probabilities)
 
 
-def inverse_of_distribution(probabilities: Doubles, uniform: float) -> int:
-    """The token in whose share of [0, 1), by ascending id, `uniform` lies."""
+def exact_draw(
+    logits: Floats,
+    params: SamplingParams,
+    uniforms: Callable[[int], float],
+    prompt: Sequence[int] = (),
+    generated: Sequence[int] = (),
+) -> int | None:
+    """The token that the sampler must draw; uniforms: attempt -> its random number."""
+    nucleus = exact_distribution(logits, params, prompt, generated)
+    if not nucleus.any():
+        return None
+    open_to_all = exact_distribution(logits, replace(params, top_p=1.0), prompt, generated)
+    if _is_drawn_in_order(open_to_all, nucleus, params):
+        order = np.argsort(-nucleus, kind="stable")
+        return int(order[_inverse(nucleus[order], uniforms(0))])
+    for attempt in itertools.count():
+        token = _inverse(open_to_all, uniforms(attempt))
+        if nucleus[token]:
+            return token
+        below = open_to_all < open_to_all[token]
+        tied = open_to_all == open_to_all[token]
+        tied[:token] = False
+        open_to_all = _normalised(np.where(below | tied, 0, open_to_all))
+    raise AssertionError
+
+
+def _is_drawn_in_order(open_to_all: Doubles, nucleus: Doubles, params: SamplingParams) -> bool:
+    """Whether the tokens in question surely are among the 64 best, or the k best."""
+    vocab = len(nucleus)
+    if 0 < params.top_k < vocab:
+        return True
+    if params.typical_p < 1 or (params.top_p >= 1 and params.min_p <= 0):
+        return False
+    if params.min_p > 0:
+        return vocab <= 64 or int(np.count_nonzero(open_to_all)) < 64
+    return int(np.count_nonzero(nucleus)) <= 64
+
+
+def _inverse(probabilities: Doubles, uniform: float) -> int:
+    """The token in whose share of [0, 1) `uniform` lies."""
     return int(np.searchsorted(np.cumsum(probabilities), uniform, side="right"))
 
 

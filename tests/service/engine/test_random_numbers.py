@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.engine.random_numbers import stream_key, uniform
+from service.engine.random_numbers import stream_key, uniform, uniforms
 from tests.service.engine.statistics import chi_square_p_value
 
 LEAST_P = 1e-4  # the draws are the same on every run: a pass stays a pass
@@ -27,6 +27,7 @@ WALKS: dict[str, Callable[[int], float]] = {
     "seeds": lambda k: uniform(stream_key(k, 0, 0), 0),
     "prompts": lambda k: uniform(stream_key(0, k, 0), 0),
     "samples": lambda k: uniform(stream_key(0, 0, k), 3),
+    "attempts": lambda k: uniform(stream_key(4), 5, k),
     "high seeds": lambda k: uniform(stream_key(k << 40, 0, 0), 1),
 }
 
@@ -99,3 +100,11 @@ def test_seeds_of_more_than_64_bits_differ_in_all_of_them() -> None:
 def test_draws_are_the_same_for_ever() -> None:
     """A seed that a user wrote down must give the same text after an upgrade."""
     assert uniform(stream_key(42, 1, 2), 3) == 0.04849150174930539
+
+
+def test_many_at_once_are_the_same_numbers() -> None:
+    keys, positions = [stream_key(k) for k in range(50)], [7 * k for k in range(50)]
+    arrays = np.array(keys, np.uint64), np.array(positions, np.uint64)
+    for attempt in (0, 1, 30):
+        each = [uniform(*pair, attempt) for pair in zip(keys, positions, strict=True)]
+        assert uniforms(*arrays, attempt).tolist() == each

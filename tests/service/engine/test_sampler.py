@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from service.engine.adjustments import SampleState
 from service.engine.random_numbers import stream_key, uniform
 from service.engine.request import Floats, SamplingParams
-from service.engine.sampler import Sampled, sample, top_logprobs
-from tests.service.engine.exact_sampling import exact_distribution, inverse_of_distribution
+from service.engine.sampler import Sampled, Scratch, sample, top_logprobs
+from tests.service.engine.exact_sampling import exact_distribution, exact_draw
 from tests.service.engine.statistics import chi_square_p_value
 
 VOCAB = 30
@@ -111,6 +111,11 @@ def draw(logits: Floats, rows: Sequence[SampleState]) -> Sampled:
     return sample(logprobs, rows, lambda chosen: logits[list(chosen)])
 
 
+def numbers(key: int, position: int = 0) -> Callable[[int], float]:
+    """The random numbers of one draw, by attempt."""
+    return lambda attempt: uniform(key, position, attempt)
+
+
 def count(ids: Sequence[int | None]) -> NDArray[np.int64]:
     """Draws of each token."""
     return np.bincount([token for token in ids if token is not None], minlength=VOCAB)
@@ -167,13 +172,12 @@ def truncations(draw: st.DrawFn) -> SamplingParams:
 def test_large_vocabularies_are_sampled_as_if_they_were_sorted(
     params: SamplingParams, seed: int, levels: int | None, vocab: int
 ) -> None:
-    """The same uniform number picks the same token from the exact distribution, ties and all."""
+    """The same random numbers pick the same token from the exact distribution, ties and all."""
     logits = np.stack([some_logits(vocab, seed + k, levels) for k in range(4)])
     rows = [state(params, stream_key(seed, k)) for k in range(4)]
     drawn = draw(logits, rows)
     for k, token in enumerate(drawn.ids):
-        exact = exact_distribution(logits[k], params)
-        assert token == inverse_of_distribution(exact, uniform(stream_key(seed, k), 0))
+        assert token == exact_draw(logits[k], params, numbers(stream_key(seed, k)))
 
 
 @pytest.mark.parametrize("size", [1, 20, 1000, 4000])
@@ -182,10 +186,15 @@ def test_a_uniform_distribution_keeps_its_lower_ids(kind: str, size: int) -> Non
     params = SamplingParams(top_k=size)
     if kind == "top_p":
         params = SamplingParams(top_p=(size - 0.5) / 4096)
-    rows = [state(params, stream_key(k)) for k in range(50)]
-    drawn = draw(np.zeros((50, 4096), np.float32), rows)
-    for k, token in enumerate(drawn.ids):
-        assert token == int(uniform(stream_key(k), 0) * size)
+    rows = [state(params, stream_key(k)) for k in range(400)]
+    drawn = draw(np.zeros((400, 4096), np.float32), rows)
+    observed = np.array(drawn.ids)
+    assert observed.max() < size
+    bins = min(size, 20)
+    assert (
+        chi_square_p_value(np.bincount(observed * bins // size), np.full(bins, 400 / bins))
+        > LEAST_P
+    )
 
 
 # Rows of a batch
@@ -259,12 +268,8 @@ def test_a_row_is_drawn_as_if_it_were_alone(
 def test_any_mixture_of_settings_is_sampled_as_defined(row: Row) -> None:
     logits = some_logits(VOCAB, row.seed)
     drawn = draw(logits[None], [row.state()])
-    exact = exact_distribution(logits, row.params, row.prompt, row.generated)
-    if not exact.any():
-        assert drawn.ids == [None]
-        return
-    number = uniform(stream_key(row.seed), len(row.generated))
-    assert drawn.ids == [inverse_of_distribution(exact, number)]
+    random = numbers(stream_key(row.seed), len(row.generated))
+    assert drawn.ids == [exact_draw(logits, row.params, random, row.prompt, row.generated)]
 
 
 @pytest.mark.parametrize("fields", [{"typical_p": 0.9}, {"top_p": 0.95}, {"min_p": 1e-3}], ids=str)
@@ -276,22 +281,25 @@ def test_a_neighbour_that_brings_many_or_few_candidates_changes_nothing(
     logits = np.stack([some_logits(1500), np.zeros(1500, np.float32)])
     if neighbour == "two tokens left":
         odd = replace(odd, allowed_token_ids=(7, 1499))
-    exact = exact_distribution(logits[0], params)
     for k in range(40):
         drawn = draw(logits, [state(params, stream_key(k)), state(odd)])
-        assert drawn.ids[0] == inverse_of_distribution(exact, uniform(stream_key(k), 0))
+        assert drawn.ids[0] == exact_draw(logits[0], params, numbers(stream_key(k)))
 
 
-def test_what_was_learnt_from_the_last_token_changes_nothing() -> None:
-    """`num_kept` chooses how many candidates are looked at first, never which token is drawn."""
-    logits = some_logits(8192)
-    params = SamplingParams(top_p=0.95, temperature=1.5)
-    drawn = []
-    for guess in (0, 3, 64, 500, 3000, 8192):
-        row = state(params, stream_key(4))
-        row.num_kept = guess
-        drawn += draw(logits[None], [row]).ids
-    assert len(set(drawn)) == 1
+def test_a_batch_that_changes_is_noticed() -> None:
+    """What is kept from call to call is for the rows of the last call alone."""
+    logits = np.stack([some_logits(1500, seed) for seed in range(3)])
+    logprobs = np.stack([log_softmax(row) for row in logits])
+    params = [SamplingParams(top_k=k, presence_penalty=1.0, logprobs=k) for k in (1, 3, 60)]
+    rows = [state(own, stream_key(k)) for k, own in enumerate(params)]
+    scratch = Scratch()
+    for chosen in ([0, 1, 2], [0, 1, 2], [2, 1], [1, 2], [0], [0, 2]):
+        mine = [rows[r] for r in chosen]
+        together = sample(logprobs[chosen], mine, lambda _: logits, scratch)
+        assert together == sample(logprobs[chosen], mine, lambda _: logits)
+        for row, token in zip(mine, together.ids, strict=True):
+            assert token is not None
+            row.append(token)
 
 
 # What is reported
