@@ -1,11 +1,15 @@
 """Training against the loop of pytorch/examples word_language_model, same shape, same windows.
 
     python -m benchmarks.training [--quick] [--save] [--preset cpu-small] [--set KEY=VALUE ...]
+        [--text FILE ...]
 
 train_vs_reference: training tokens/s of `Learner.step` with the preset over those of the
     reference: nn.Embedding, nn.LSTM, nn.Linear with tied weights, CrossEntropyLoss over all logits,
     clip_grad_norm_, plain SGD, fp32, hidden state carried; written afresh in that style.
 learner_tokens_per_s, reference_tokens_per_s: of either.
+tokenize_mb_per_s_per_core: with --text, sources as `train --corpus` takes them: MB of UTF-8 text
+    turned into token files a second by as many processes as there are cores, over that number;
+    reading, unpacking and the processes' start included. The tokenizer is the shipped checkpoint's.
 
 The corpus is random token ids: what they are changes no time. Both sides use all cores unless
 OMP_NUM_THREADS says otherwise.
@@ -13,8 +17,10 @@ OMP_NUM_THREADS says otherwise.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,14 +28,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import Benchmark, alternate, new_parser, parse
+from benchmarks.harness import SHIPPED, Benchmark, alternate, new_parser, parse
 from models.baselines import build_model
+from models.checkpoint import TOKENIZER
 from models.config import ModelConfig
+from models.tokenizer import Tokenizer
 from training.config import TrainConfig, load_config
+from training.corpus import parse_source, read_source
 from training.data import TokenStreams
 from training.distributed import Workers
 from training.learner import Learner
-from training.shards import Shard, token_dtype
+from training.shards import Shard, token_dtype, write_shard
 
 WINDOWS = 40
 
@@ -85,10 +94,26 @@ def random_streams(folder: Path, config: TrainConfig) -> TokenStreams:
     return TokenStreams(Shard(folder / "random.tokens", None, vocab), loop.batch_size, seed=0)
 
 
+def tokenizing_speed(folder: Path, texts: Sequence[str]) -> float:
+    """MB a second a core; one that is kept busy by something else counts too."""
+    sources, cores = [parse_source(text) for text in texts], len(os.sched_getaffinity(0))
+    documents = (document for source in sources for document in read_source(source))
+    size = sum(
+        len(part.encode())
+        for document in documents
+        for part in (document.text, *(turn.content for turn in document.turns))
+    )
+    tokenizer = Tokenizer.from_file(SHIPPED / TOKENIZER)
+    began = time.perf_counter()
+    write_shard(sources, tokenizer, folder / "text.tokens", processes=cores)
+    return size / 1e6 / (time.perf_counter() - began) / cores
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser("benchmarks.training", __doc__)
     parser.add_argument("--preset", default="cpu-small")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="also tokenise it")
     options = parse(parser, argv)
     benchmark = Benchmark("training", options)
     config = load_config(options.preset, options.overrides)
@@ -106,6 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         timings = alternate(
             {"learner": learner.step, "reference": reference.step}, rounds=rounds, sample_seconds=0
         )
+        tokenizing = (
+            {"tokenize_mb_per_s_per_core": tokenizing_speed(Path(folder), options.text)}
+            if options.text
+            else {}
+        )
     tokens = loop.batch_size * loop.bptt
     mine, theirs = timings["learner"].median, timings["reference"].median
     benchmark.publish(
@@ -113,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "train_vs_reference": theirs / mine,
             "learner_tokens_per_s": tokens / mine,
             "reference_tokens_per_s": tokens / theirs,
+            **tokenizing,
         },
         config={
             "preset": options.preset,

@@ -96,12 +96,18 @@ def draw_reach(curves: Mapping[str, Sequence[float]], png: Path) -> None:
     figure, (axes,) = new_figure(1, 1, (9, 5))
     for name, reach in curves.items():
         relative = np.array(reach) / reach[0]
-        axes.plot(
-            np.arange(1, len(reach) + 1), np.where(relative > 0, relative, np.nan), label=name
-        )
+        shown = np.where(relative > 0, relative, np.nan)
+        style = "--" if name.endswith("trained") else "-"
+        axes.plot(np.arange(1, len(reach) + 1), shown, style, label=name)
+    axes.axhline(0.01, color="black", linewidth=0.8, linestyle=":")
+    axes.text(1, 0.012, "1%", fontsize=8)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=1e-12)
     axes.set_xlabel("steps back in time, k")
     axes.set_ylabel("|d loss$_T$ / d state$_{T-k}$|, relative to k = 1")
     axes.grid(alpha=0.3)
-    axes.legend()
+    if len(curves) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        axes.set_title(next(iter(curves)))
     figure.savefig(png, dpi=100)

@@ -85,6 +85,8 @@ def join(device: str) -> Iterator[Workers]:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch finds no GPU on this machine")
     use_gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    if use_gpu:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"  # as cuDNN's layers have it anyway
     if "WORLD_SIZE" not in os.environ:
         yield Workers(0, 1, torch.device("cuda" if use_gpu else "cpu"))
         return

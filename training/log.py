@@ -1,9 +1,10 @@
-"""What a run tells: progress bar, `metrics.jsonl`, TensorBoard, and `curves.png` at its end."""
+"""What a run tells: progress bar, `metrics.jsonl`, TensorBoard, `curves.png`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,7 @@ from training.plots import draw_curves
 from training.run_state import Progress
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
+_REDRAW_SECONDS = 60.0
 
 
 class RunLog:
@@ -32,6 +34,7 @@ class RunLog:
             disable=not enabled,
         )
         self._board: SummaryWriter | None = None
+        self.drawn_at = time.monotonic()
         if enabled:
             folder.mkdir(parents=True, exist_ok=True)
             _forget_after(self.path, progress.step)
@@ -63,6 +66,12 @@ class RunLog:
         shown = {k: f"{values[k]:.3f}" for k in ("loss", "grad_norm") if k in values}
         if shown:
             self._bar.set_postfix(shown, refresh=False)
+
+    def redraw(self) -> None:
+        """Draw the curves again, at most once a minute."""
+        if self.enabled and time.monotonic() - self.drawn_at > _REDRAW_SECONDS:
+            draw_curves(self.path, self.curves)
+            self.drawn_at = time.monotonic()
 
     def say(self, text: str) -> None:
         """A line above the progress bar."""

@@ -20,7 +20,12 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figu
 
 
 def draw_curves(metrics: Path, png: Path) -> None:
-    """Loss, validation, learning rate and gradient norm of a run, from its `metrics.jsonl`."""
+    """The curves of a run, from its `metrics.jsonl`."""
+    curves(metrics).savefig(png, dpi=100)
+
+
+def curves(metrics: Path) -> Figure:
+    """Loss and validation, learning rate, gradient norm with the clipped share, speed."""
     lines = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
     records = [json.loads(line) for line in lines]
     steps = [record for record in records if "loss" in record]
@@ -46,7 +51,7 @@ def draw_curves(metrics: Path, png: Path) -> None:
     for axes in (losses, rates, norms, speed):
         axes.set_xlabel("training tokens")
         axes.grid(alpha=0.3)
-    figure.savefig(png, dpi=100)
+    return figure
 
 
 def _plot(axes: Axes, records: list[dict[str, Any]], key: str, label: str, **style: Any) -> None:

@@ -78,6 +78,6 @@ class Publisher:
         save_checkpoint(dataclasses.replace(checkpoint, card=card), self.out)
 
     def add_curves(self, png: Path) -> None:
-        """Lay the run's curves beside the checkpoint, if there is one."""
-        if self.out.exists():
+        """Lay the run's curves beside the checkpoint, where there are both."""
+        if self.out.exists() and png.exists():
             shutil.copyfile(png, self.out / png.name)

@@ -126,6 +126,8 @@ class Trainer:
         if progress.without_gain == 0 and self.workers.is_main:
             with state.average.applied():
                 self.publisher.save(state.model, progress)
+            log.redraw()
+            self.publisher.add_curves(log.curves)
 
     def save(self) -> None:
         """Everything that `resume` needs to go on as if nothing had happened."""

@@ -1,5 +1,6 @@
 """A disk that is full or read-only: a clear error, and the last good checkpoint stays."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from models.checkpoint import load_checkpoint
 from tests.training.small_runs import train_arguments
 from training.__main__ import main
+from training.learner import Learner
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ("loop.save_seconds=0.01", "loop.eval_tokens=2000")
@@ -49,6 +51,40 @@ def test_a_full_disk_keeps_the_last_save_and_the_run_goes_on_when_there_is_room(
     assert 0 < before <= 60
     assert train(out, "--resume", sets=SETS) == 0
     assert load_checkpoint(out).training["progress"]["step"] > 60
+
+
+def test_a_folder_that_becomes_read_only_keeps_the_last_save(
+    train: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, step = tmp_path / "model", Learner.step
+
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    def until_then(self: Learner) -> object:
+        if self.state.progress.step == 60:
+            monkeypatch.setattr(Path, "write_bytes", refuse)
+        return step(self)
+
+    monkeypatch.setattr(Learner, "step", until_then)
+    assert train(out, sets=SETS) == 1
+    assert f"Read-only file system: '{tmp_path}" in capsys.readouterr().err
+    monkeypatch.undo()
+    before = load_checkpoint(out).training["progress"]["step"]
+    assert 0 < before <= 60
+    assert train(out, "--resume", sets=SETS) == 0
+    assert load_checkpoint(out).training["progress"]["step"] > 60
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs Linux's /sys")
+def test_a_file_system_that_nobody_can_write_is_named(
+    sentences: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_arguments(sentences, Path("/sys/kernel/model"))) == 1
+    assert "'/sys/kernel/model.run'" in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_named(

@@ -2,12 +2,14 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
     EventAccumulator,
 )
 
 from training.log import RunLog
+from training.plots import curves
 from training.run_state import Progress
 
 
@@ -37,6 +39,30 @@ def test_the_log_is_kept_in_three_forms(tmp_path: Path) -> None:
     png = (tmp_path / "curves.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert len(png) > 10_000
+
+
+def test_curves_show_loss_validation_rate_and_norm_with_the_clipped_share(tmp_path: Path) -> None:
+    write_steps(tmp_path, 1, 6)
+    losses, rates, norms, _speed, shares = curves(tmp_path / "metrics.jsonl").axes
+    lines = {line.get_label(): line.get_xydata() for line in losses.lines}
+    assert np.allclose(lines["training"], [(10 * k, 5 / k) for k in range(1, 7)])
+    assert np.allclose(lines["validation"], [(60, 5 / 6)])
+    for axes, label, value in (
+        (rates, "learning rate", 0.1),
+        (norms, "gradient norm", 1.0),
+        (shares, "share of steps clipped", 0.5),
+    ):
+        assert axes.get_ylabel() == label
+        assert np.allclose(axes.lines[0].get_ydata(), value)
+
+
+def test_curves_are_drawn_once_a_minute_while_a_run_goes_on(tmp_path: Path) -> None:
+    with RunLog(tmp_path, Progress(), max_tokens=10, enabled=True) as log:
+        log.redraw()
+        assert not log.curves.exists()
+        log.drawn_at -= 61
+        log.redraw()
+        assert log.curves.exists()
 
 
 def test_a_resumed_run_takes_its_steps_again_but_not_twice(tmp_path: Path) -> None:

@@ -185,6 +185,9 @@ SWITCHES = [
     "averaging.kind=last",
     "optimizer.name=sgd",
     "optimizer.schedule=constant",
+    "optimizer.warmup_tokens=0",
+    "optimizer.min_lr_ratio=0.9",
+    "optimizer.betas=[0.5, 0.9]",
     "optimizer.weight_decay=0.1",
     "optimizer.clip=0.01",
 ]

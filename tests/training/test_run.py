@@ -84,6 +84,19 @@ def test_validations_without_gain_stop_a_run(
     assert load_checkpoint(tmp_path / "model").metrics["valid_loss_nats_per_token"] == min(losses)
 
 
+def test_averaging_begins_when_validation_stops_to_improve(train: Train, tmp_path: Path) -> None:
+    """NT-ASGD: with a rate that learns nothing more, the average is what is kept."""
+    sets = (
+        *("averaging.kind=nt-asgd", "averaging.nonmonotone=1", "optimizer.name=sgd"),
+        *("optimizer.lr=20.0", "optimizer.schedule=constant", "loop.eval_tokens=500"),
+    )
+    assert train(tmp_path / "model", sets=sets) == 0
+    state = json.loads((tmp_path / "model.run" / "state" / "state.json").read_text())
+    num_updates, triggered = state["average"]
+    assert triggered
+    assert 0 < num_updates < state["progress"]["step"]
+
+
 def failure(train: Train, capsys: pytest.CaptureFixture[str], *args: object, **sets: object) -> str:
     assert train(*args, **sets) == 1
     return capsys.readouterr().err

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from models.baselines import ElmanLanguageModel, ElmanLayer, LanguageModel, build_model
 from models.config import Architecture, ModelConfig
+from models.lstm import NO_NOISE, LSTMLanguageModel, LSTMState, Noise
 from training.diagnostics import gradient_reach
 from training.study.material import Material
 
@@ -148,9 +149,34 @@ def compare(material: Material, tokens: int) -> dict[str, Trained]:
     return {name: train_for(material, model, tokens) for name, model in models.items()}
 
 
+class TruncatedLSTM(LSTMLanguageModel):
+    """The same network, with the gradient cut every `steps` steps and the state carried on."""
+
+    def __init__(self, config: ModelConfig, steps: int) -> None:
+        super().__init__(config)
+        self.steps = steps
+
+    def forward(
+        self, ids: Tensor, state: LSTMState, noise: Noise = NO_NOISE
+    ) -> tuple[Tensor, LSTMState]:
+        parts = []
+        for chunk in torch.split(ids, self.steps):
+            features, state = super().forward(chunk, state.detach(), noise)
+            parts.append(features)
+        return torch.cat(parts), state
+
+
 def truncations(material: Material, lengths: Sequence[int], tokens: int) -> dict[int, Trained]:
-    """LSTMs trained with windows of each length, state carried, for the same number of tokens."""
-    return {k: train_for(material, material.model("lstm"), tokens, bptt=k) for k in lengths}
+    """LSTMs that differ in nothing but how far a gradient goes back.
+
+    All see the same windows, as long as the longest of `lengths`, in the same order.
+    """
+    results = {}
+    for k in lengths:
+        torch.manual_seed(0)
+        model = TruncatedLSTM(material.shape("lstm"), k)
+        results[k] = train_for(material, model, tokens, bptt=max(lengths))
+    return results
 
 
 def gradient_agreement(

@@ -5,7 +5,7 @@ import torch
 
 from models.config import ModelConfig
 from training.study import experiments
-from training.study.experiments import TimeSkipLayer
+from training.study.experiments import TimeSkipLayer, TruncatedLSTM
 from training.study.material import Material
 
 
@@ -57,7 +57,20 @@ def test_the_full_gradient_agrees_with_itself_and_the_shortest_least(material: M
     assert agreement[1] < agreement[8] < agreement[64]
 
 
-def test_windows_of_all_lengths_have_as_many_updates(material: Material) -> None:
+def test_cutting_the_gradient_changes_the_gradient_and_nothing_else(material: Material) -> None:
+    shape, ids = material.shape("lstm"), torch.randint(100, (12, 2))
+    losses, gradients = [], []
+    for steps in (3, 12):
+        torch.manual_seed(0)
+        model = TruncatedLSTM(shape, steps)
+        features, state = model(ids, model.initial_state(2))
+        losses.append(features.square().sum() + state.h[0].sum())
+        gradients.append(torch.autograd.grad(losses[-1], model.layers[0].weight_hh)[0])  # type: ignore[arg-type]
+    assert float(losses[0].detach()) == pytest.approx(float(losses[1].detach()), rel=1e-5)
+    assert not torch.allclose(gradients[0], gradients[1], rtol=0.01)
+
+
+def test_networks_of_all_lengths_are_trained_on_as_many_tokens(material: Material) -> None:
     results = experiments.truncations(material, (8, 64), tokens=2048)
     assert set(results) == {8, 64}
     assert all(1 < r.perplexity < 1000 for r in results.values())

@@ -34,7 +34,8 @@ def test_a_verdict_follows_the_numbers() -> None:
         results = {name: trained(p) for name, p in zip(names, perplexities, strict=True)}
         finding = comparison_finding(results, 1000)
         assert finding.holds == holds
-        assert ("and not as expected" in finding.to_markdown()) != holds
+        verdict = "As expected." if holds else "Not as expected."
+        assert f"**Verdict.** {verdict}" in finding.to_markdown()
 
 
 def test_exploding_runs_are_judged_by_where_they_end(tmp_path: Path) -> None:
@@ -67,7 +68,8 @@ def test_the_page_counts_what_held(tmp_path: Path) -> None:
     ]
     write_page(tmp_path, "some text", 90.0, findings)
     page = (tmp_path / "README.md").read_text()
-    assert "Text: some text. 1 of 2 came out as expected" in page
+    assert "Text: some text;" in page
+    assert "1 of 2 experiments came out as expected" in page
     assert "| a | b |\n| --- | --- |\n| 1 | 2 |" in page
     assert json.loads((tmp_path / "study.json").read_text())["Two"]["holds"] is False
 
