@@ -172,7 +172,10 @@ def test_an_unknown_setting_suggests_the_nearest(
     assert not (tmp_path / "model.run").exists()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(sentences: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: signal.Signals, sentences: dict[str, Path], tmp_path: Path
+) -> None:
     arguments = train_arguments(sentences, tmp_path / "model", sets=("loop.max_tokens=100000000",))
     command = [sys.executable, "-m", "training", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -189,7 +192,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(sentences: dict[str, Path], tmp_path
         while not log.exists():
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
