@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
+from service.engine.integer_products import integer_products_are_exact
 from service.engine.interface import EngineInfo
 from service.engine.onnx_graph import Arithmetic, input_table
 from service.engine.options import EngineOptions
@@ -65,12 +66,21 @@ def build_runner(
 
 
 def choose_arithmetic(checkpoint: Checkpoint, options: EngineOptions) -> Arithmetic:
-    """int8 where the checkpoint's measured loss by it is negligible, unless told otherwise."""
-    if options.precision != "auto":
-        return options.precision
-    loss = checkpoint.metrics.get(INT8_LOSS_METRIC)
-    measured = isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS
-    return "int8" if measured else "fp32"
+    """int8 where the checkpoint's measured loss by it is negligible, unless told otherwise.
+
+    Never where the processor cannot compute it exactly; to ask for it there is a ValueError.
+    """
+    if options.precision == "fp32":
+        return "fp32"
+    if options.precision == "auto":
+        loss = checkpoint.metrics.get(INT8_LOSS_METRIC)
+        measured = isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS
+        return "int8" if measured and integer_products_are_exact() else "fp32"
+    if not integer_products_are_exact():
+        raise ValueError(
+            "precision int8: this processor's products of bytes overflow (no VNNI); use fp32"
+        )
+    return "int8"
 
 
 def _has_cuda() -> bool:

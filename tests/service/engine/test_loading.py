@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from service.engine.loading import INT8_LOSS_METRIC, load_engine
+from service.engine import loading
+from service.engine.loading import INT8_LOSS_METRIC, choose_arithmetic, load_engine
 from service.engine.options import EngineOptions, Precision
 
 
@@ -37,6 +39,18 @@ def test_int8_is_chosen_where_its_loss_is_known_to_be_negligible(
     options = EngineOptions(device="cpu", precision=precision, max_num_seqs=2)
     engine, info = load_engine(tmp_path / "model", options)
     assert info.precision == engine.runner.arithmetic == chosen
+
+
+def test_int8_is_not_used_where_products_overflow(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = replace(load_checkpoint(checkpoint), metrics={INT8_LOSS_METRIC: 0.0})
+    assert choose_arithmetic(loaded, EngineOptions()) == "int8"
+    monkeypatch.setattr(loading, "integer_products_are_exact", lambda: False)
+    assert choose_arithmetic(loaded, EngineOptions()) == "fp32"
+    assert choose_arithmetic(loaded, EngineOptions(precision="fp32")) == "fp32"
+    with pytest.raises(ValueError, match=r"int8.*overflow.*fp32"):
+        choose_arithmetic(loaded, EngineOptions(precision="int8"))
 
 
 def test_the_options_bound_rows_and_cache(checkpoint: Path) -> None:
