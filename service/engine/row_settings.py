@@ -20,12 +20,13 @@ class RowSettings:
 
     inverse: 1 / temperature. num_candidates: among how many of the most probable tokens a row is
     drawn first; 0 for none. only_top_p: where nothing else truncates, so that the nucleus is a
-    share of the whole vocabulary.
+    share of the whole vocabulary. pure: where nothing does.
     """
 
     keys: NDArray[np.uint64]
     inverse: NDArray[np.float64]
     greedy: NDArray[np.bool_]
+    pure: NDArray[np.bool_]
     top_k: NDArray[np.int64]
     top_p: NDArray[np.float64]
     min_p: NDArray[np.float64]
@@ -45,11 +46,12 @@ class RowSettings:
         while (short := (sizes < top_k) & (top_k < vocab)).any():
             sizes[short] = np.minimum(4 * sizes[short], vocab)
         any_k, any_typical = top_k == vocab, typical_p >= 1
-        pure = any_k & any_typical & (top_p >= 1) & (min_p <= 0)
+        pure = any_k & any_typical & (top_p >= 1) & (min_p <= 0) & ~greedy
         return cls(
             keys=np.array([row.key for row in rows], np.uint64),
             inverse=1 / np.where(greedy, 1, temperatures),
             greedy=greedy,
+            pure=pure,
             top_k=top_k,
             top_p=top_p,
             min_p=min_p,

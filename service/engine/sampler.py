@@ -19,9 +19,10 @@ from service.engine.adjustments import Adjustments, LogitsOf, SampleState
 from service.engine.block_maxima import block_maxima
 from service.engine.candidates import are_few, top_candidates
 from service.engine.ordered_draw import draw_from_best
+from service.engine.random_numbers import uniforms
 from service.engine.request import Floats, TopLogprobs
 from service.engine.row_settings import RowSettings
-from service.engine.weights import Arena, Doubles, Ids, Weights
+from service.engine.weights import Arena, Doubles, Ids, Sums, Weights
 from service.engine.whole_draw import draw_from_all
 
 
@@ -35,8 +36,8 @@ class Batch:
         self.counts = [row.params.logprobs or 0 for row in rows]
         settings = self.settings
         self.greedy = np.flatnonzero(settings.greedy)
-        weighed = settings.only_top_p | (settings.num_candidates == 0)
-        self.weighed = np.flatnonzero(weighed & ~settings.greedy)
+        self.pure = np.flatnonzero(settings.pure)
+        self.weighed = np.flatnonzero(settings.pure | settings.only_top_p)
         sizes = sorted(set(settings.num_candidates.tolist()) - {0})
         self.by_size = {size: np.flatnonzero(settings.num_candidates == size) for size in sizes}
 
@@ -110,20 +111,26 @@ def _choose(values: Floats, batch: Batch, positions: NDArray[np.uint64], arena: 
     ids = np.full(len(values), -1, np.int64)
     if len(batch.greedy):
         ids[batch.greedy] = _part(values, batch.greedy).argmax(axis=1)
-    weights, masses = None, np.zeros(len(values))
-    if len(batch.weighed):
-        inverse = batch.settings.inverse[batch.weighed]
-        weights = Weights.of(_part(values, batch.weighed), inverse, arena)
-        masses[batch.weighed] = weights.log_totals(inverse)
+    sums, weighed, masses = None, batch.weighed, np.zeros(len(values))
+    if len(weighed):
+        sums = Sums.of(_part(values, weighed), batch.settings.inverse[weighed], arena)
+        masses[weighed] = sums.log_totals()
+    if sums is not None and len(batch.pure):
+        keys = batch.settings.keys[batch.pure]
+        numbers = uniforms(keys, positions[batch.pure])
+        own = sums.rows(np.searchsorted(weighed, batch.pure))
+        ids[batch.pure] = own.draw(_part(values, batch.pure), numbers)
     for size, rows in batch.by_size.items():
         _draw_ordered(values, batch, positions, masses, size, rows, ids)
-    if weights is not None:
-        places = np.flatnonzero(ids[batch.weighed] < 0)
-        _draw_whole(weights.rows(places), batch, positions, arena, batch.weighed[places], ids)
-    rows = np.flatnonzero(ids < 0)  # min_p leaves more than expected
+    rows = np.flatnonzero(ids < 0)
     if len(rows):
-        weights = Weights.of(values[rows], batch.settings.inverse[rows], arena)
-        _draw_whole(weights, batch, positions, arena, rows, ids)
+        settings = batch.settings.rows(rows)
+        if sums is not None and np.isin(rows, weighed).all():
+            own = sums.rows(np.searchsorted(weighed, rows))
+        else:
+            own = Sums.of(_part(values, rows), settings.inverse, arena)
+        weights = Weights.of(_part(values, rows), own, arena)
+        ids[rows] = draw_from_all(weights, settings, positions[rows], batch.vocab, arena)
     return ids
 
 
@@ -151,19 +158,6 @@ def _draw_ordered(
     best = top_candidates(_part(values, rows), size, maxima)
     found, complete = draw_from_best(best, settings, positions[rows], masses[rows], batch.vocab)
     ids[rows] = np.where(complete, found, -1)
-
-
-def _draw_whole(
-    weights: Weights,
-    batch: Batch,
-    positions: NDArray[np.uint64],
-    arena: Arena,
-    rows: Ids,
-    ids: Ids,
-) -> None:
-    if len(rows):
-        settings = batch.settings.rows(rows)
-        ids[rows] = draw_from_all(weights, settings, positions[rows], batch.vocab, arena)
 
 
 def _part(values: Floats, rows: Ids) -> Floats:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.block_sums import SUM_BLOCK, block_sums
 from service.engine.request import Floats
 
-_BLOCK = 128
+_BLOCK = SUM_BLOCK
 _AT_ONCE = 1 << 16  # values worked on together: they stay in a processor's second-level cache
 _VANISHING, _HUGE = 1e-30, 1e30  # sums of weights between these keep float32's precision
 
@@ -36,54 +37,73 @@ class Arena:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """blocks: (R, blocks, _BLOCK); sums: of each block, (R, blocks).
+class Sums:
+    """Sums of exp(value / temperature) over blocks, (R, blocks), without what was summed.
 
-    shifts: (R,), what was subtracted from a row's values before exp.
+    inverse: 1 / temperature, (R,). shifts: (R,), what was subtracted from a row's values before.
     """
 
-    blocks: Floats
     sums: Doubles
+    inverse: Doubles
     shifts: Floats
 
     @classmethod
-    def of(cls, values: Floats, inverse: Doubles, arena: Arena) -> Weights:
-        """values: (R, V); inverse: 1 / temperature, (R,). The result lies in the arena."""
-        rows, vocab = values.shape
-        blocks = arena.blocks("weights", rows, vocab)
-        factors = None if (inverse == 1).all() else inverse.astype(np.float32)[:, None]
-        sums = np.empty(blocks.shape[:2], np.float32)
-        size = _rows_at_once(blocks)
-        with np.errstate(over="ignore"):
-            for start in range(0, rows, size):
-                part = slice(start, start + size)
-                weights = blocks[part].reshape(-1, blocks.shape[1] * _BLOCK)[:, :vocab]
-                if factors is None:
-                    np.exp(values[part], out=weights)
-                else:
-                    np.multiply(values[part], factors[part], out=weights)
-                    np.exp(weights, out=weights)
-                np.add.reduce(blocks[part], axis=2, out=sums[part])
-        result = cls(blocks, sums.astype(np.float64), np.zeros(rows, np.float32))
-        result._shift(values, inverse)
-        return result
-
-    def _shift(self, values: Floats, inverse: Doubles) -> None:
-        """Put the largest weight at 1 in rows that would leave float32.
+    def of(cls, values: Floats, inverse: Doubles, arena: Arena) -> Sums:
+        """values: (R, V); inverse: 1 / temperature, (R,).
 
         Log-probabilities need no shift before exp, unless what bans, biases and a low temperature
-        leave of a row all but vanishes or overflows.
+        leave of a row all but vanishes or overflows: then the largest weight becomes 1.
         """
-        totals = self.totals
+        shifts = np.zeros(len(values), np.float32)
+        with np.errstate(over="ignore"):
+            sums = _sums(values, inverse, shifts, arena)
+        totals = sums.sum(axis=1)
         rows = np.flatnonzero((totals < _VANISHING) | (totals > _HUGE))
-        if not len(rows):
-            return
-        largest = values[rows].max(axis=1)
-        self.shifts[rows] = np.where(np.isneginf(largest), 0, largest)
-        shifted = (values[rows] - self.shifts[rows, None]) * inverse[rows, None].astype(np.float32)
-        flat = np.zeros((len(rows), self.blocks.shape[1] * _BLOCK), np.float32)
-        flat[:, : values.shape[1]] = np.exp(shifted)
-        self._replace(rows, flat.reshape(len(rows), -1, _BLOCK))
+        if len(rows):
+            largest = values[rows].max(axis=1)
+            shifts[rows] = np.where(np.isneginf(largest), 0, largest)
+            sums[rows] = _sums(values[rows], inverse[rows], shifts[rows], arena)
+        return cls(sums, inverse, shifts)
+
+    def log_totals(self) -> Doubles:
+        """ln of the sum of exp(value / temperature), (R,); very low where nothing is left."""
+        floor = np.finfo(np.float64).tiny
+        totals = np.maximum(self.sums.sum(axis=1), floor)
+        result: Doubles = np.log(totals) + self.shifts * self.inverse
+        return result
+
+    def rows(self, chosen: Ids) -> Sums:
+        return Sums(self.sums[chosen], self.inverse[chosen], self.shifts[chosen])
+
+    def draw(self, values: Floats, uniforms: Doubles) -> Ids:
+        """As `Weights.draw`, from the values (R, V) that were summed."""
+        block, targets = _block_of(self.sums, uniforms)
+        ids = block[:, None] * _BLOCK + np.arange(_BLOCK)
+        vocab = values.shape[1]
+        chosen = np.take_along_axis(values, np.minimum(ids, vocab - 1), axis=1)
+        chosen[ids >= vocab] = -np.inf
+        _exponentials(chosen, self.inverse, self.shifts, chosen)
+        return _token_of(self.sums, block, targets, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """blocks: (R, blocks, _BLOCK); sums: of each block, (R, blocks)."""
+
+    blocks: Floats
+    sums: Doubles
+
+    @classmethod
+    def of(cls, values: Floats, sums: Sums, arena: Arena) -> Weights:
+        """values: (R, V), whose sums are known. The result lies in the arena."""
+        rows, vocab = values.shape
+        blocks = arena.blocks("weights", rows, vocab)
+        flat = blocks.reshape(rows, -1)[:, :vocab]
+        size = _rows_at_once(blocks)
+        for start in range(0, rows, size):
+            part = slice(start, start + size)
+            _exponentials(values[part], sums.inverse[part], sums.shifts[part], flat[part])
+        return cls(blocks, sums.sums)
 
     def _replace(self, rows: Ids, blocks: Floats) -> None:
         self.blocks[rows] = blocks
@@ -94,17 +114,11 @@ class Weights:
         totals: Doubles = self.sums.sum(axis=1)
         return totals
 
-    def log_totals(self, inverse: Doubles) -> Doubles:
-        """ln of the sum of exp(value / temperature), (R,); very low where nothing is left."""
-        floor = np.finfo(np.float64).tiny
-        result: Doubles = np.log(np.maximum(self.totals, floor)) + self.shifts * inverse
-        return result
-
     def rows(self, chosen: Ids) -> Weights:
         """Those of some rows; the same memory where these are all."""
         if len(chosen) == len(self.sums):
             return self
-        return Weights(self.blocks[chosen], self.sums[chosen], self.shifts[chosen])
+        return Weights(self.blocks[chosen], self.sums[chosen])
 
     def keep(self, rows: Ids, mask: NDArray[np.bool_]) -> None:
         """Set other weights of some rows to 0; mask: (len(rows), V)."""
@@ -121,18 +135,8 @@ class Weights:
 
         0 where nothing has any weight.
         """
-        ends = np.cumsum(self.sums, axis=1)
-        # Rounding must not carry a target to the very end, past the last token.
-        targets = np.minimum(uniforms * ends[:, -1], np.nextafter(ends[:, -1], 0))
-        block = np.minimum((ends <= targets[:, None]).sum(axis=1), ends.shape[1] - 1)
-        each = np.arange(len(ends))
-        weights = self.blocks[each, block]
-        targets -= ends[each, block] - self.sums[each, block]
-        inner = np.cumsum(weights, axis=1, dtype=np.float64)
-        last = _BLOCK - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
-        ids: Ids = block * _BLOCK + np.minimum((inner <= targets[:, None]).sum(axis=1), last)
-        ids[ends[:, -1] <= 0] = 0
-        return ids
+        block, targets = _block_of(self.sums, uniforms)
+        return _token_of(self.sums, block, targets, self.blocks[np.arange(len(block)), block])
 
     def before(self, ids: Ids, arena: Arena) -> Weights:
         """What each row has before a token of it, by descending weight (ties: lower ids first).
@@ -153,9 +157,56 @@ class Weights:
             lower = tied < ids[part][row]
             flat[row[lower], tied[lower]] = own[part][row[lower]]
             np.add.reduce(result[part], axis=2, out=sums[part])
-        return Weights(result, sums.astype(np.float64), self.shifts)
+        return Weights(result, sums.astype(np.float64))
 
 
 def _rows_at_once(blocks: Floats) -> int:
     width: int = blocks.shape[1] * _BLOCK
     return max(1, _AT_ONCE // width)
+
+
+def _exponentials(values: Floats, inverse: Doubles, shifts: Floats, out: Floats) -> None:
+    """exp((value - shift) / temperature), the rows' own, (R, C)."""
+    if shifts.any():
+        values = np.subtract(values, shifts[:, None], out=out)
+    if not (inverse == 1).all():
+        values = np.multiply(values, inverse.astype(np.float32)[:, None], out=out)
+    np.exp(values, out=out)
+
+
+def _sums(values: Floats, inverse: Doubles, shifts: Floats, arena: Arena) -> Doubles:
+    """Of each block, (R, blocks), a few rows at a time: main memory is slower than exp."""
+    rows, vocab = values.shape
+    if vocab % _BLOCK == 0 and not shifts.any():
+        return block_sums(values, inverse).astype(np.float64)
+    width = -(-vocab // _BLOCK) * _BLOCK
+    size = min(rows, max(1, _AT_ONCE // width))
+    blocks = arena.blocks("some", size, vocab)
+    flat = blocks.reshape(size, width)[:, :vocab]
+    sums = np.empty((rows, blocks.shape[1]), np.float32)
+    for start in range(0, rows, size):
+        part = slice(start, min(start + size, rows))
+        count = part.stop - start
+        _exponentials(values[part], inverse[part], shifts[part], flat[:count])
+        np.add.reduce(blocks[:count], axis=2, out=sums[part])
+    return sums.astype(np.float64)
+
+
+def _block_of(sums: Doubles, uniforms: Doubles) -> tuple[Ids, Doubles]:
+    """In which block of each row its number lies, and how much of the mass lies before it there."""
+    ends = np.cumsum(sums, axis=1)
+    # Rounding must not carry a target to the very end, past the last token.
+    targets = np.minimum(uniforms * ends[:, -1], np.nextafter(ends[:, -1], 0))
+    block = np.minimum((ends <= targets[:, None]).sum(axis=1), ends.shape[1] - 1)
+    each = np.arange(len(ends))
+    targets -= ends[each, block] - sums[each, block]
+    return block, targets
+
+
+def _token_of(sums: Doubles, block: Ids, targets: Doubles, weights: Floats) -> Ids:
+    """The token within the block; weights: the block's, (R, _BLOCK)."""
+    inner = np.cumsum(weights, axis=1, dtype=np.float64)
+    last = _BLOCK - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+    ids: Ids = block * _BLOCK + np.minimum((inner <= targets[:, None]).sum(axis=1), last)
+    ids[sums[np.arange(len(sums)), block] <= 0] = 0
+    return ids

@@ -35,7 +35,7 @@ def draw_from_all(
         outside &= before.totals > 0
         rejected = np.flatnonzero(outside)
         open_rows, attempt = open_rows[rejected], attempt + 1
-        weights = Weights(before.blocks[rejected], before.sums[rejected], before.shifts[rejected])
+        weights = Weights(before.blocks[rejected], before.sums[rejected])
         keys = settings.keys[open_rows]
         ids[open_rows] = weights.draw(uniforms(keys, positions[open_rows], attempt))
     return ids
