@@ -39,7 +39,12 @@ class Batch:
         self.pure = np.flatnonzero(settings.pure)
         self.weighed = np.flatnonzero(settings.pure | settings.only_top_p)
         sizes = sorted(set(settings.num_candidates.tolist()) - {0})
-        self.by_size = {size: np.flatnonzero(settings.num_candidates == size) for size in sizes}
+        groups = [np.flatnonzero(settings.num_candidates == size) for size in sizes]
+        # No more candidates than top_k asks for, where that is all that rows ask for.
+        tops = [int(settings.top_k[group].max()) for group in groups]
+        self.groups = [
+            (min(size, top), group) for size, top, group in zip(sizes, tops, groups, strict=True)
+        ]
 
 
 class Scratch:
@@ -120,7 +125,7 @@ def _choose(values: Floats, batch: Batch, positions: NDArray[np.uint64], arena: 
         numbers = uniforms(keys, positions[batch.pure])
         own = sums.rows(np.searchsorted(weighed, batch.pure))
         ids[batch.pure] = own.draw(_part(values, batch.pure), numbers)
-    for size, rows in batch.by_size.items():
+    for size, rows in batch.groups:
         _draw_ordered(values, batch, positions, masses, size, rows, ids)
     rows = np.flatnonzero(ids < 0)
     if len(rows):
