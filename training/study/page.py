@@ -181,18 +181,19 @@ def truncation_finding(
             f"{min(agreement)} step and {agreement[k]:.3f} for {k}. Trained on the same windows of "
             f"{longest} steps in the same order, a network whose gradient is cut every {shortest} "
             f"steps reaches perplexity {results[shortest].perplexity:.1f}, one whose gradient goes "
-            f"through the whole window {results[longest].perplexity:.1f}: {gain:.1%} less, on one "
-            "seed. What lies further back than a few steps is worth little to a small network on "
-            "little text."
+            f"through the whole window {results[longest].perplexity:.1f}: {gain:.1%} less, on "
+            "one seed."
         ),
         holds=agreement[k] > 0.95 and gain > 0.01,
-        table=[["steps of back-propagation", "perplexity a token", "training, s"]]
-        + [[str(k), f"{r.perplexity:.1f}", f"{r.seconds:.0f}"] for k, r in results.items()],
+        table=[["steps of back-propagation", "perplexity a token"]]
+        + [[str(k), f"{r.perplexity:.1f}"] for k, r in results.items()],
         plot="truncated-bptt.png",
     )
 
 
-def write_page(folder: Path, text: str, seconds: float, findings: Sequence[Finding]) -> None:
+def write_page(
+    folder: Path, text: str, seconds: float, processor_seconds: float, findings: Sequence[Finding]
+) -> None:
     """README.md with the findings, and the same as `study.json`."""
     held = sum(finding.holds for finding in findings)
     head = (
@@ -201,7 +202,8 @@ def write_page(folder: Path, text: str, seconds: float, findings: Sequence[Findi
         "runs the textbook experiments on this package's own networks, trainer and measures, and "
         f"writes this page. Text: {text}; of every 500 lines, the last 50 are held out and all "
         f"perplexities are measured on them. {held} of {len(findings)} experiments came out as "
-        f"expected. All together took {seconds / 60:.1f} minutes."
+        f"expected. All together took {seconds / 60:.1f} minutes, {processor_seconds / 60:.1f} of "
+        "them on a processor."
     )
     parts = [head, *(finding.to_markdown() for finding in findings)]
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

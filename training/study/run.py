@@ -25,14 +25,15 @@ class Budget:
 
 def run_study(out: Path, text: Path | None, budget: Budget) -> list[page.Finding]:
     """Writes README.md, study.json and plots into `out`; returns the findings."""
-    began = time.monotonic()
+    began, used = time.monotonic(), time.process_time()
     out.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as folder:
         material = Material.prepare(Path(folder), text, vocab_size=1000)
         findings = _findings(material, out, budget)
     torch.set_flush_denormal(False)
-    page.write_page(out, material.name, time.monotonic() - began, findings)
+    seconds, processor_seconds = time.monotonic() - began, time.process_time() - used
+    page.write_page(out, material.name, seconds, processor_seconds, findings)
     return findings
 
 

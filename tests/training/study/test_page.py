@@ -66,9 +66,10 @@ def test_the_page_counts_what_held(tmp_path: Path) -> None:
         Finding(title=t, expected="e", seen="s", holds=h, table=[["a", "b"], ["1", "2"]])
         for t, h in (("One", True), ("Two", False))
     ]
-    write_page(tmp_path, "some text", 90.0, findings)
+    write_page(tmp_path, "some text", 90.0, 60.0, findings)
     page = (tmp_path / "README.md").read_text()
     assert "Text: some text;" in page
+    assert "All together took 1.5 minutes, 1.0 of them on a processor" in page
     assert "1 of 2 experiments came out as expected" in page
     assert "| a | b |\n| --- | --- |\n| 1 | 2 |" in page
     assert json.loads((tmp_path / "study.json").read_text())["Two"]["holds"] is False
