@@ -18,6 +18,7 @@ from service.engine.request import Floats, SamplingParams
 
 LogitsOf = Callable[[Sequence[int]], Floats]
 Ids = NDArray[np.int64]
+Patch = tuple[Ids, Floats]
 
 
 class SeenTokens:
@@ -157,14 +158,15 @@ class Adjustments:
         self.only_lower = all(row.only_lowers for row in rows)
 
     @contextlib.contextmanager
-    def applied(self, logprobs: Floats, logits_of: LogitsOf) -> Iterator[None]:
+    def applied(self, logprobs: Floats, logits_of: LogitsOf) -> Iterator[list[Patch]]:
         """Inside, `logprobs` (R, V), contiguous, carries the adjustments; then it is as before.
 
+        Gives what was there: places in the flattened array and their values, kind after kind.
         logits_of: rows -> their logits (len, V); asked only where a repetition penalty needs signs.
         """
         assert logprobs.flags.c_contiguous
         flat = logprobs.reshape(-1)
-        patches: list[tuple[Ids, Floats]] = []
+        patches: list[Patch] = []
         try:
             for places, shifts in self._shifts(logits_of):
                 saved = flat[places]
@@ -173,7 +175,7 @@ class Adjustments:
             for places in self._bans():
                 patches.append((places, flat[places]))
                 flat[places] = -np.inf
-            yield
+            yield patches
         finally:
             for places, saved in reversed(patches):
                 flat[places] = saved
@@ -220,6 +222,6 @@ class Adjustments:
 
 def modified(
     logprobs: Floats, rows: Sequence[SampleState], logits_of: LogitsOf
-) -> contextlib.AbstractContextManager[None]:
+) -> contextlib.AbstractContextManager[list[Patch]]:
     """`Adjustments.applied` for rows that are drawn from once."""
     return Adjustments(rows, logprobs.shape[1]).applied(logprobs, logits_of)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.adjustments import Adjustments, LogitsOf, SampleState
-from service.engine.block_maxima import block_maxima
-from service.engine.candidates import are_few, top_candidates
+from service.engine.adjustments import Adjustments, LogitsOf, Patch, SampleState
+from service.engine.block_maxima import BLOCK, block_maxima
+from service.engine.candidates import Candidates, are_few, collected, nth_largest, top_candidates
 from service.engine.ordered_draw import draw_from_best
 from service.engine.random_numbers import uniforms
 from service.engine.request import Floats, TopLogprobs
@@ -40,6 +40,15 @@ class Batch:
         self.weighed = np.flatnonzero(settings.pure | settings.only_top_p)
         sizes = sorted(set(settings.num_candidates.tolist()) - {0})
         groups = [np.flatnonzero(settings.num_candidates == size) for size in sizes]
+        # One search serves the draw and the report where all rows are drawn from their best.
+        self.shares_maxima = (
+            max(self.counts) > 0
+            and len(groups) == 1
+            and len(groups[0]) == len(rows)
+            and self.adjustments.only_lower
+            and vocab % BLOCK == 0
+            and are_few(max(*self.counts, *sizes), vocab)
+        )
         # No more candidates than top_k asks for, where that is all that rows ask for.
         tops = [int(settings.top_k[group].max()) for group in groups]
         self.groups = [
@@ -87,13 +96,37 @@ def sample(
     batch = scratch.batch(rows, logprobs.shape[1])
     positions = np.array([len(row.generated) for row in rows], np.uint64)
     each = np.arange(len(rows))
-    with batch.adjustments.applied(logprobs, logits_of):
-        ids = _choose(logprobs, batch, positions, scratch.arena)
+    hits = thresholds = None
+    with batch.adjustments.applied(logprobs, logits_of) as patches:
+        maxima = block_maxima(logprobs) if batch.shares_maxima else None
+        ids = _choose(logprobs, batch, positions, scratch.arena, maxima)
         possible = ~np.isneginf(logprobs[each, ids])
+        if maxima is not None:
+            thresholds = nth_largest(maxima, max(batch.counts))
+            hits = _hits(maxima, thresholds, patches, batch.vocab)
     drawn: list[int | None] = ids.tolist()
     if not possible.all():
         drawn = [token if ok else None for token, ok in zip(drawn, possible.tolist(), strict=True)]
-    return Sampled(drawn, logprobs[each, ids].tolist(), top_logprobs(logprobs, batch.counts))
+    if hits is None or thresholds is None:
+        tops = top_logprobs(logprobs, batch.counts)
+    else:
+        best = collected(logprobs, hits, thresholds, max(batch.counts))
+        tops = _listed(best, batch.counts)
+    return Sampled(drawn, logprobs[each, ids].tolist(), tops)
+
+
+def _hits(
+    maxima: Floats, thresholds: Floats, patches: Sequence[Patch], vocab: int
+) -> NDArray[np.bool_]:
+    """Blocks that reach the threshold without adjustments, which only lowered; maxima: with them.
+
+    What was lowered counts with the value that it had.
+    """
+    hits = maxima >= thresholds[:, None]
+    for places, saved in patches:
+        high = places[saved >= thresholds[places // vocab]]
+        hits.reshape(-1)[high // BLOCK] = True
+    return hits
 
 
 def top_logprobs(logprobs: Floats, counts: Sequence[int | None]) -> list[TopLogprobs]:
@@ -105,14 +138,30 @@ def top_logprobs(logprobs: Floats, counts: Sequence[int | None]) -> list[TopLogp
     if not asked:
         return tops
     best = top_candidates(logprobs[asked] if len(asked) < len(counts) else logprobs, largest)
-    pairs = list(zip(best.ids.ravel().tolist(), best.values.ravel().tolist(), strict=True))
-    for r, start in zip(asked, range(0, len(pairs), largest), strict=True):
-        tops[r] = tuple(pairs[start : start + min(counts[r] or 0, largest)])
+    for r, top in zip(asked, _listed(best, [counts[r] for r in asked]), strict=True):
+        tops[r] = top
     return tops
 
 
-def _choose(values: Floats, batch: Batch, positions: NDArray[np.uint64], arena: Arena) -> Ids:
-    """Ids for adjusted log-probabilities (R, V)."""
+def _listed(best: Candidates, counts: Sequence[int | None]) -> list[TopLogprobs]:
+    """As many of each row's as asked for."""
+    width = best.ids.shape[1]
+    pairs = list(zip(best.ids.ravel().tolist(), best.values.ravel().tolist(), strict=True))
+    starts = range(0, len(pairs), width)
+    return [
+        tuple(pairs[start : start + min(count or 0, width)])
+        for start, count in zip(starts, counts, strict=True)
+    ]
+
+
+def _choose(
+    values: Floats,
+    batch: Batch,
+    positions: NDArray[np.uint64],
+    arena: Arena,
+    maxima: Floats | None,
+) -> Ids:
+    """Ids for adjusted log-probabilities (R, V). maxima: of their blocks, if at hand."""
     ids = np.full(len(values), -1, np.int64)
     if len(batch.greedy):
         ids[batch.greedy] = _part(values, batch.greedy).argmax(axis=1)
@@ -126,7 +175,7 @@ def _choose(values: Floats, batch: Batch, positions: NDArray[np.uint64], arena: 
         own = sums.rows(np.searchsorted(weighed, batch.pure))
         ids[batch.pure] = own.draw(_part(values, batch.pure), numbers)
     for size, rows in batch.groups:
-        _draw_ordered(values, batch, positions, masses, size, rows, ids)
+        _draw_ordered(values, batch, positions, masses, size, rows, ids, maxima)
     rows = np.flatnonzero(ids < 0)
     if len(rows):
         settings = batch.settings.rows(rows)
@@ -147,19 +196,19 @@ def _draw_ordered(
     size: int,
     rows: Ids,
     ids: Ids,
+    maxima: Floats | None,
 ) -> None:
     """Fill in the ids of those rows that can be drawn from their `size` best."""
-    maxima = None
-    if are_few(size, batch.vocab):
+    settings = batch.settings.rows(rows)
+    if maxima is None and are_few(size, batch.vocab):
         maxima = block_maxima(_part(values, rows))
-        settings = batch.settings.rows(rows)
+    if maxima is not None and settings.only_top_p.any():
         # So many of the largest would not make up the nucleus: then nothing need be sorted.
         most = np.log(size) + maxima.max(axis=1) * settings.inverse
         hopeful = np.flatnonzero(~settings.only_top_p | (most >= masses[rows] + settings.log_top_p))
-        rows, maxima = rows[hopeful], _part(maxima, hopeful)
+        rows, maxima, settings = rows[hopeful], _part(maxima, hopeful), settings.rows(hopeful)
     if not len(rows):
         return
-    settings = batch.settings.rows(rows)
     best = top_candidates(_part(values, rows), size, maxima)
     found, complete = draw_from_best(best, settings, positions[rows], masses[rows], batch.vocab)
     ids[rows] = np.where(complete, found, -1)

@@ -73,15 +73,21 @@ class Sums:
         return result
 
     def rows(self, chosen: Ids) -> Sums:
+        """Those of some rows; the same memory where these are all."""
+        if len(chosen) == len(self.sums):
+            return self
         return Sums(self.sums[chosen], self.inverse[chosen], self.shifts[chosen])
 
     def draw(self, values: Floats, uniforms: Doubles) -> Ids:
         """As `Weights.draw`, from the values (R, V) that were summed."""
         block, targets = _block_of(self.sums, uniforms)
-        ids = block[:, None] * _BLOCK + np.arange(_BLOCK)
-        vocab = values.shape[1]
-        chosen = np.take_along_axis(values, np.minimum(ids, vocab - 1), axis=1)
-        chosen[ids >= vocab] = -np.inf
+        rows, vocab = values.shape
+        if vocab % _BLOCK == 0:
+            chosen = values.reshape(rows, -1, _BLOCK)[np.arange(rows), block]
+        else:
+            ids = block[:, None] * _BLOCK + np.arange(_BLOCK)
+            chosen = np.take_along_axis(values, np.minimum(ids, vocab - 1), axis=1)
+            chosen[ids >= vocab] = -np.inf
         _exponentials(chosen, self.inverse, self.shifts, chosen)
         return _token_of(self.sums, block, targets, chosen)
 

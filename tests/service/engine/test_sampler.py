@@ -247,7 +247,7 @@ def bits(drawn: Sampled, k: int) -> tuple[Any, ...]:
 @settings(max_examples=60)
 @given(
     rows=st.lists(mixed_rows(), min_size=2, max_size=8),
-    vocab=st.sampled_from([VOCAB, 1030, 2500]),
+    vocab=st.sampled_from([VOCAB, 1030, 4096]),
     levels=st.sampled_from([None, 9]),
 )
 def test_a_row_is_drawn_as_if_it_were_alone(
@@ -315,6 +315,24 @@ def test_reported_log_probabilities_are_the_models_own() -> None:
     assert drawn.logprobs == [float(logprobs[token])]
     best = np.argsort(-logprobs)[:3]
     assert drawn.tops == [tuple((int(i), float(logprobs[i])) for i in best)]
+
+
+@pytest.mark.parametrize("vocab", [4096, 4100])
+def test_penalised_tokens_are_reported_as_probable_as_they_were(vocab: int) -> None:
+    """The search for alternatives shares its work with the draw, which looks at adjusted values."""
+    logits = np.stack([some_logits(vocab, seed) for seed in range(6)])
+    logprobs = np.stack([log_softmax(row) for row in logits])
+    order = np.argsort(-logprobs, axis=1, kind="stable")
+    params = SamplingParams(
+        top_k=20,
+        presence_penalty=9.0,
+        suppressed_token_ids=tuple(order[0, :9].tolist()),
+        logprobs=7,
+    )
+    rows = [state(params, stream_key(k), generated=order[k, :30:2].tolist()) for k in range(6)]
+    tops = sample(logprobs, rows, lambda _: logits).tops
+    for own, best, top in zip(logprobs, order[:, :7], tops, strict=True):
+        assert top == tuple((int(i), float(own[i])) for i in best)
 
 
 def test_each_row_gets_as_many_alternatives_as_it_asked_for() -> None:
