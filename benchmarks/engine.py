@@ -16,6 +16,8 @@ sampling_share_b64: seconds of service.engine.sampler.sample for 64 rows over th
     control tokens are never sampled.
 sampling_share_b64_plain, sampling_share_b64_repetition: the same with temperature 1 alone; and with
     repetition_penalty 1.1 too, which needs the logits and so the softmax's product once more.
+sampling_share_b64_nucleus, sampling_share_b64_wide: with temperature 0.65 and top_p 0.9, as the
+    shipped model is served; and the same where all tokens are about equally probable.
 engine_b{1,64}_tokens_per_s: streams of 128 tokens through Engine, so scheduling, step, sampling at
     temperature 1, outputs; engine_b64_settings_tokens_per_s: with the settings above.
 loop_overhead_b64: seconds that a step of Engine takes beyond the runner and the sampler (both at
@@ -65,6 +67,7 @@ SETTINGS = replace(
     frequency_penalty=0.2,
     logprobs=5,
 )
+NUCLEUS = replace(PLAIN, temperature=0.65, top_p=0.9)
 REPETITION = replace(SETTINGS, repetition_penalty=1.1)
 _HISTORY = 128
 
@@ -101,6 +104,13 @@ def zipf_logprobs(rows: int, vocab_size: int) -> Floats:
     ranked = -np.log(np.arange(1, vocab_size + 1))
     ranked -= np.log(np.exp(ranked).sum())
     return np.stack([draw.permutation(ranked) for _ in range(rows)]).astype(np.float32)
+
+
+def flat_logprobs(rows: int, vocab_size: int) -> Floats:
+    """Rows of ln P that differ little, as those of a model that knows nothing."""
+    logits = 0.3 * np.random.default_rng(3).standard_normal((rows, vocab_size))
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits.astype(np.float32)
 
 
 def sampling(runner: ModelRunner, params: SamplingParams, logprobs: Floats) -> Task:
@@ -158,8 +168,10 @@ def tasks_of(
         plain = replace(PLAIN, max_tokens=length)
         tasks[f"streams_b{rows}"] = streams(runner, rows, plain)
     tasks["streams_b64_settings"] = streams(runner, ROWS, replace(SETTINGS, max_tokens=length))
-    for name, params in (("settings", SETTINGS), ("plain", PLAIN), ("repetition", REPETITION)):
+    sampled = {"settings": SETTINGS, "plain": PLAIN, "repetition": REPETITION, "nucleus": NUCLEUS}
+    for name, params in sampled.items():
         tasks[f"sampling_b64_{name}"] = sampling(runner, params, logprobs)
+    tasks["sampling_b64_wide"] = sampling(runner, NUCLEUS, flat_logprobs(ROWS, config.vocab_size))
     return tasks
 
 
@@ -179,6 +191,8 @@ def figures_of(timings: dict[str, Timing], *, length: int) -> Json:
         "sampling_share_b64": seconds["sampling_b64_settings"] / step,
         "sampling_share_b64_plain": seconds["sampling_b64_plain"] / step,
         "sampling_share_b64_repetition": seconds["sampling_b64_repetition"] / step,
+        "sampling_share_b64_nucleus": seconds["sampling_b64_nucleus"] / step,
+        "sampling_share_b64_wide": seconds["sampling_b64_wide"] / step,
         "step_b1_tokens_per_s": 1 / seconds["step_b1"],
         "step_b64_tokens_per_s": ROWS / step,
         "engine_b1_tokens_per_s": length / seconds["streams_b1"],
