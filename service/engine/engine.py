@@ -8,8 +8,8 @@ import numpy as np
 
 from service.engine.adjustments import SampleState, modified
 from service.engine.beam import BeamSearch, Candidate
+from service.engine.candidates import top_candidates
 from service.engine.checks import check_request
-from service.engine.filters import top_candidates
 from service.engine.node_steps import Counters, NodeEnd, advance_nodes, run_sequences
 from service.engine.prefix_memory import PrefixMemory
 from service.engine.prefix_tree import Node

@@ -2,7 +2,8 @@
 
 top_p by rejection: a token is drawn from all and taken if the tokens before it, in descending
 order of probability, have less than top_p of the mass; otherwise the next draw is among those
-before it, which hold the nucleus. (So do the kernels of FlashInfer: Ye et al. 2025.)
+before it, which hold the nucleus. (Xing et al. 2025, Sorting-Free GPU Kernels for LLM
+Sampling, do so in FlashInfer.)
 """
 
 from __future__ import annotations

@@ -1,3 +1,0 @@
-"""Where the engine's loop takes the search for candidates from."""
-
-from service.engine.candidates import top_candidates as top_candidates
