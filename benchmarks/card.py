@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import SHIPPED
+from benchmarks.harness import SHIPPED, replace_between
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
 from service.engine.loading import load_engine
@@ -176,15 +176,6 @@ def measured(checkpoint: Checkpoint, writer: Writer, language: str) -> str:
     return "\n\n".join([*parts, "## Samples", samples(writer, language)])
 
 
-def replace_between(card: str, text: str) -> str:
-    """The card with `text` between the markers; ValueError if it has not both of them."""
-    before, begin, rest = card.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the card needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", type=Path, default=SHIPPED)
@@ -194,7 +185,7 @@ def main() -> None:
     engine, _ = load_engine(options.model, EngineOptions(device="cpu"))
     text = measured(checkpoint, Writer(checkpoint, engine), options.language)
     path = options.model / "README.md"
-    path.write_text(replace_between(path.read_text("utf-8"), text), "utf-8")
+    path.write_text(replace_between(path.read_text("utf-8"), text, BEGIN, END), "utf-8")
 
 
 if __name__ == "__main__":

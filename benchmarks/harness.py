@@ -201,3 +201,12 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     if options.quick and options.save:
         parser.error("--save keeps figures, and those of --quick are none")
     return options
+
+
+def replace_between(document: str, text: str, begin: str, end: str) -> str:
+    """The document with `text` between two marker lines; ValueError if it has not both of them."""
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the document needs the lines {begin} and {end}")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"

@@ -1,13 +1,4 @@
-import pytest
-
-from benchmarks.card import (
-    BEGIN,
-    END,
-    figures_table,
-    int8_paragraph,
-    recognition_paragraph,
-    replace_between,
-)
+from benchmarks.card import figures_table, int8_paragraph, recognition_paragraph
 
 OWN = {
     "bits_per_byte": 1.2,
@@ -25,19 +16,6 @@ def test_a_row_says_how_far_the_model_lies_under_the_n_gram() -> None:
         "| known | 1.200 | 90.0 | 1.300 | 120.0 | 1.500 / 200.0 | 1.400 / 120.0 | 25% | 2.500 |"
     )
     assert unknown == "| new | 1.200 | 90.0 | 1.300 | 120.0 | – | – | – | 2.500 |"
-
-
-def test_only_what_lies_between_the_markers_is_replaced() -> None:
-    card = f"# Model\n\n{BEGIN}\nold\n{END}\n\n## Weaknesses\n"
-    once = replace_between(card, "new")
-    assert once == f"# Model\n\n{BEGIN}\n\nnew\n\n{END}\n\n## Weaknesses\n"
-    assert replace_between(once, "new") == once
-
-
-@pytest.mark.parametrize("card", ["# Model", f"# Model\n{BEGIN}", f"{END} {BEGIN}"])
-def test_a_card_without_the_markers_is_refused(card: str) -> None:
-    with pytest.raises(ValueError, match="needs the lines"):
-        replace_between(card, "new")
 
 
 def test_paragraphs_quote_the_metrics() -> None:

@@ -21,6 +21,7 @@ from benchmarks.harness import (
     new_parser,
     parse,
     percentile,
+    replace_between,
     rounded,
     versions,
 )
@@ -98,3 +99,16 @@ def test_quick_figures_are_not_kept() -> None:
 def test_facts_are_of_this_machine() -> None:
     assert machine()["cores"] >= 1
     assert versions()["numpy"] == np.__version__
+
+
+def test_only_what_lies_between_the_markers_is_replaced() -> None:
+    document = "# Model\n\n<!-- a -->\nold\n<!-- b -->\n\n## Weaknesses\n"
+    once = replace_between(document, "new", "<!-- a -->", "<!-- b -->")
+    assert once == "# Model\n\n<!-- a -->\n\nnew\n\n<!-- b -->\n\n## Weaknesses\n"
+    assert replace_between(once, "new", "<!-- a -->", "<!-- b -->") == once
+
+
+@pytest.mark.parametrize("document", ["# Model", "# Model\n<!-- a -->", "<!-- b --> <!-- a -->"])
+def test_a_document_without_the_markers_is_refused(document: str) -> None:
+    with pytest.raises(ValueError, match="needs the lines"):
+        replace_between(document, "new", "<!-- a -->", "<!-- b -->")
