@@ -69,6 +69,7 @@ def kill_and_resume(sentences: dict[str, Path], tmp_path: Path, kills: int, seed
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
+@pytest.mark.timeout(400)  # five processes after one another, on a machine that may be busy
 def test_three_kills_leave_no_trace(sentences: dict[str, Path], tmp_path: Path) -> None:
     kill_and_resume(sentences, tmp_path, kills=3, seed=0)
 
