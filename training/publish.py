@@ -71,6 +71,7 @@ class Publisher:
             tokenizer=self.tokenizer,
             storage=self.config.model.storage,
             chat_template=CHAT_TEMPLATE if self.config.chat.enabled else None,
+            sampling_defaults=self.config.sampling.model_dump(exclude_none=True),
             training=training,
             metrics={"valid_loss_nats_per_token": progress.best_loss},
         )

@@ -63,3 +63,11 @@ def test_the_template_is_stored_and_names_control_pieces(assistant: Path) -> Non
     assert set(template["roles"]) == {"system", "user", "assistant"}
     for piece in (*template["roles"].values(), template["end_of_turn"]):
         assert piece in checkpoint.tokenizer.control_ids
+
+
+def test_sampling_defaults_go_into_the_checkpoint(
+    dialogues: dict[str, Path], tmp_path: Path
+) -> None:
+    sets = ("tokenizer.vocab_size=300", "loop.max_tokens=2000", "sampling.temperature=0.7")
+    assert main(train_arguments(dialogues, tmp_path / "model", sets=sets)) == 0
+    assert load_checkpoint(tmp_path / "model").sampling_defaults == {"temperature": 0.7}
