@@ -25,7 +25,7 @@ Train = Callable[..., int]
 # Pieces of bytes come first in a vocabulary; the text's own follow.
 SETS = (
     *("model.tie_weights=false", "model.adaptive_cutoffs=[262, 280]"),
-    *("loop.max_tokens=80000", "optimizer.lr=0.02", "loop.batch_size=4"),
+    *("loop.max_tokens=24000", "optimizer.lr=0.02", "loop.batch_size=4"),
 )
 
 
