@@ -129,8 +129,10 @@ def _measured_texts(metrics: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(value, Mapping):
             continue
         bits, perplexity = value.get("bits_per_byte"), value.get("word_perplexity")
-        if _is_number(bits) and _is_number(perplexity):
-            yield f"  {name}: {bits:.3f} bits per byte, word perplexity {perplexity:.4g}"
+        told = [f"{bits:.3f} bits per byte"] if _is_number(bits) else []
+        told += [f"word perplexity {perplexity:.4g}"] if _is_number(perplexity) else []
+        if told:
+            yield f"  {name}: {', '.join(told)}"
         else:
             yield from _measured_texts(value)
 

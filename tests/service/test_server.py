@@ -59,7 +59,7 @@ async def test_announces_what_it_serves(
         await asyncio.sleep(0.01)
     told = capsys.readouterr().out
     assert "serving tiny: 0.0M parameters, 360 tokens, fp32 on cpu" in told
-    assert "valid: bits_per_byte 1.5" in told
+    assert "valid: 1.500 bits per byte" in told
     assert f"listening on http://127.0.0.1:{client.base_url.port} " in told
 
 
