@@ -2,7 +2,9 @@
 
 A source is a file with options: `FILE` or `FILE@option,option`.
 
-    lines      every line is a document of its own (unordered sentences)
+    lines      every line is a document of its own (unordered sentences); of dialogues, every turn,
+               as text without its role
+    turns      every turn of a dialogue is a dialogue of its own
     asr        as recognisers write: lower case, no punctuation but apostrophes
     asr=P      a share P of the documents (of the parts, in running text) that way
     also-asr   everything in both renderings
@@ -55,6 +57,7 @@ class Document:
 class Source:
     path: Path
     lines: bool = False
+    turns: bool = False
     asr_shares: tuple[float, ...] = (0.0,)  # one pass over the file for each
     repeat: int = 1
 
@@ -67,6 +70,8 @@ def parse_source(argument: str) -> Source:
         key, _, value = option.partition("=")
         if option == "lines":
             source = replace(source, lines=True)
+        elif option == "turns":
+            source = replace(source, turns=True)
         elif option == "asr":
             source = replace(source, asr_shares=(1.0,))
         elif option == "also-asr":
@@ -78,8 +83,10 @@ def parse_source(argument: str) -> Source:
         else:
             raise CorpusError(
                 f"{argument}: unknown option {option!r}; "
-                "choose from lines, asr, asr=P (0 < P < 1), also-asr, repeat=N"
+                "choose from lines, turns, asr, asr=P (0 < P < 1), also-asr, repeat=N"
             )
+    if source.turns and (source.lines or ".jsonl" not in source.path.suffixes):
+        raise CorpusError(f"{argument}: turns goes with dialogues in .jsonl, and not with lines")
     return source
 
 
@@ -99,11 +106,21 @@ def _read_documents(source: Source, part_bytes: int) -> Iterator[Document]:
     if ".jsonl" in source.path.suffixes:
         for number, line in enumerate(lines, 1):
             if line:
-                yield _parse_json(source.path, number, line)
+                yield from _parts(_parse_json(source.path, number, line), source)
     elif source.lines:
         yield from (Document(text=line) for line in lines if line)
     else:
         yield from _running_text(lines, part_bytes)
+
+
+def _parts(document: Document, source: Source) -> Iterator[Document]:
+    """The document, or its turns one by one where the source asks for that."""
+    if source.lines and document.turns:
+        yield from (Document(text=turn.content) for turn in document.turns if turn.content)
+    elif source.turns and document.turns:
+        yield from (Document(turns=(turn,)) for turn in document.turns)
+    else:
+        yield document
 
 
 def _running_text(lines: Iterator[str], part_bytes: int) -> Iterator[Document]:
