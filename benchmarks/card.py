@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.driving import run
 from benchmarks.harness import SHIPPED, replace_between
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
@@ -146,11 +147,9 @@ class Writer:
             ),
             **self.defaults,
         )
-        self.engine.add_request(Request(request_id="x", prompts=(tuple(ids),), sampling=params))
-        drawn: list[int] = []
-        while self.engine.has_work:
-            for output in self.engine.step():
-                drawn += [token.token_id for token in output.tokens]
+        request = Request(request_id="x", prompts=(tuple(ids),), sampling=params)
+        outputs = run(self.engine, [request])
+        drawn = [token.token_id for output in outputs for token in output.tokens]
         return drawn[:-1] if drawn[-1] in stops else drawn
 
 

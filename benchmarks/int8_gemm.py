@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from models.config import ModelConfig
-
-_OPSET, _IR_VERSION = 18, 9
+from service.engine.onnx_session import constant, declare, new_session, serialize
 
 
 def product_shapes(config: ModelConfig) -> list[tuple[int, int]]:
@@ -39,21 +38,14 @@ def int8_products(config: ModelConfig, rows: int, threads: int) -> Callable[[], 
     """
     draw = np.random.default_rng(0)
     nodes, constants, inputs, outputs = [], [], [], []
-    constants.append(numpy_helper.from_array(np.array(128, np.uint8), "zero"))
+    constants.append(constant("zero", np.array(128, np.uint8)))
     for k, (width, height) in enumerate(product_shapes(config)):
         weight = draw.integers(-127, 128, (width, height), np.int8)
-        constants.append(numpy_helper.from_array(weight, f"w{k}"))
+        constants.append(constant(f"w{k}", weight))
         nodes.append(helper.make_node("MatMulInteger", [f"x{k}", f"w{k}", "zero"], [f"y{k}"]))
-        inputs.append(helper.make_tensor_value_info(f"x{k}", TensorProto.UINT8, [rows, width]))
-        outputs.append(helper.make_tensor_value_info(f"y{k}", TensorProto.INT32, [rows, height]))
-    graph = helper.make_graph(nodes, "products", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)])
-    model.ir_version = _IR_VERSION
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+        inputs.append(declare(f"x{k}", [rows, width], np.uint8))
+        outputs.append(declare(f"y{k}", [rows, height], np.int32))
+    session = new_session(serialize(nodes, inputs, outputs, constants), threads)
     binding = session.io_binding()
     for k, (width, height) in enumerate(product_shapes(config)):
         x = draw.integers(0, 256, (rows, width), np.uint8)

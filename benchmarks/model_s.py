@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 
 from models.checkpoint import expected_shapes
@@ -12,7 +10,6 @@ from models.weights import Weights
 from service.engine.engine import Engine
 from service.engine.onnx_graph import Arithmetic
 from service.engine.onnx_runner import OnnxRunner
-from service.engine.request import Floats, Priority, Request, RequestOutput
 from service.engine.runner import ModelRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
@@ -48,46 +45,6 @@ def build_runner(
 def new_engine(runner: ModelRunner) -> Engine:
     """An engine that has seen nothing: its cache is cold, which serving's would often not be."""
     return Engine(runner, Scheduler(runner.max_rows), StateCache(_CACHE_BYTES))
-
-
-def run(engine: Engine, requests: Iterable[Request]) -> list[RequestOutput]:
-    """Everything that the engine says until the requests are done."""
-    for request in requests:
-        engine.add_request(request)
-    outputs: list[RequestOutput] = []
-    while engine.has_work:
-        outputs += engine.step()
-    for output in outputs:
-        if output.error is not None:
-            raise RuntimeError(f"request {output.request_id} failed: {output.error}")
-    return outputs
-
-
-def scored_prompts(
-    engine: Engine, requests: Sequence[Sequence[Sequence[int]]]
-) -> list[list[Floats]]:
-    """ln P of the tokens of every prompt of every request, (len(prompt),), NaN for the first."""
-    outputs = run(
-        engine,
-        (
-            Request(
-                request_id=str(number),
-                prompts=tuple(map(tuple, prompts)),
-                prompt_logprobs=0,
-                priority=Priority.BULK,
-            )
-            for number, prompts in enumerate(requests)
-        ),
-    )
-    found: dict[tuple[str, int], Floats] = {}
-    for output in outputs:
-        for prompt in output.prompts:
-            assert prompt.logprobs is not None
-            found[output.request_id, prompt.index] = prompt.logprobs
-    return [
-        [found[str(number), index] for index in range(len(prompts))]
-        for number, prompts in enumerate(requests)
-    ]
 
 
 def check_error(error_nats: float, precision: Arithmetic) -> float:

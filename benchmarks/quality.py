@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from models.checkpoint import METRICS, Checkpoint, load_checkpoint
-from service.engine.engine import Engine
+from benchmarks.driving import scored_prompts
+from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
 from service.engine.loading import INT8_LOSS_METRIC, load_engine
 from service.engine.options import EngineOptions
-from service.engine.request import Floats, Priority, Request
 from training.corpus import Source, read_lines, read_source
 from training.evaluate import LineEnd, evaluate_file, model_of
 
@@ -85,24 +84,6 @@ def measure_sets(
         yield name, figures
 
 
-def engine_logprobs(engine: Engine, prompts: Sequence[Sequence[int]]) -> Floats:
-    """ln P of every token of `prompts` but the first of each, one after the other."""
-    request = Request(
-        request_id="quality",
-        prompts=tuple(tuple(prompt) for prompt in prompts),
-        prompt_logprobs=0,
-        priority=Priority.BULK,
-    )
-    engine.add_request(request)
-    scored: dict[int, Floats] = {}
-    while engine.has_work:
-        for output in engine.step():
-            for prompt in output.prompts:
-                assert prompt.logprobs is not None
-                scored[prompt.index] = prompt.logprobs[1:]
-    return np.concatenate([scored[index] for index in range(len(prompts))])
-
-
 def compare_int8(
     folder: Path, checkpoint: Checkpoint, data: Path, sets: dict[str, tuple[str, LineEnd]]
 ) -> dict[str, float]:
@@ -115,7 +96,8 @@ def compare_int8(
     values = {}
     for precision in ("fp32", "int8"):
         options = EngineOptions(precision=precision, device="cpu", cache_bytes=0)
-        values[precision] = engine_logprobs(load_engine(folder, options)[0], prompts)
+        (scored,) = scored_prompts(load_engine(folder, options)[0], [prompts])
+        values[precision] = np.concatenate([logprobs[1:] for logprobs in scored])
     difference = values["int8"] - values["fp32"]
     return {
         INT8_LOSS_METRIC: float(values["int8"].sum() / values["fp32"].sum() - 1),
@@ -141,8 +123,7 @@ def main() -> None:
     assert math.isfinite(result[INT8_LOSS_METRIC])
     result["test_sets"] = dict(measure_sets(checkpoint, options.data, sets))
     if options.write:
-        path = options.model / METRICS
-        path.write_text(json.dumps({**checkpoint.metrics, **result}, indent=2) + "\n", "utf-8")
+        record_metrics(options.model, {**checkpoint.metrics, **result}, checkpoint.card)
     print(json.dumps({"benchmark": "quality", "model": checkpoint.digest, **result}))
 
 

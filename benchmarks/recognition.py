@@ -23,9 +23,9 @@ from typing import Any
 
 import jiwer
 
+from benchmarks.driving import scored_prompts
 from benchmarks.harness import SHIPPED
-from benchmarks.quality import engine_logprobs
-from models.checkpoint import METRICS, load_checkpoint
+from models.checkpoint import load_checkpoint, record_metrics
 from service.engine.loading import load_engine
 from service.engine.options import EngineOptions
 from service.rescoring import Combination, Scored, combine
@@ -71,18 +71,14 @@ def model_scores(folder: Path, utterances: Sequence[Utterance]) -> list[list[flo
     """ln P of every hypothesis and its end under the checkpoint."""
     tokenizer = load_checkpoint(folder).tokenizer
     engine, _ = load_engine(folder, EngineOptions(device="cpu", cache_bytes=0))
-    scores = []
-    for utterance in utterances:
-        prompts = [
-            [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
-            for text in utterance.texts
-        ]
-        values, at, own = engine_logprobs(engine, prompts), 0, []
-        for prompt in prompts:
-            own.append(float(values[at : at + len(prompt) - 1].sum(dtype=float)))
-            at += len(prompt) - 1
-        scores.append(own)
-    return scores
+    requests = [
+        [[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id] for text in utterance.texts]
+        for utterance in utterances
+    ]
+    return [
+        [float(logprobs[1:].sum(dtype=float)) for logprobs in scored]
+        for scored in scored_prompts(engine, requests)
+    ]
 
 
 def choose(utterance: Utterance, scores: Sequence[float], combination: Combination) -> str:
@@ -144,7 +140,7 @@ def main() -> None:
     if options.write:
         checkpoint = load_checkpoint(options.model)
         metrics = {**checkpoint.metrics, "recognition": result}
-        (options.model / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+        record_metrics(options.model, metrics, checkpoint.card)
     print(json.dumps({"benchmark": "recognition", "model": str(options.model), **result}))
 
 

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from benchmarks.baseline import NnLstm
+from benchmarks.driving import scored_prompts
 from benchmarks.harness import (
     PROJECT,
     SHIPPED,
@@ -44,7 +45,6 @@ from benchmarks.model_s import (
     check_error,
     new_engine,
     random_weights,
-    scored_prompts,
 )
 from benchmarks.nbest import Lists, made_up_lists, read_lists
 from models.checkpoint import TOKENIZER

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.baseline import NnLstm
+from benchmarks.driving import scored_prompts
 from benchmarks.harness import Benchmark, add_kernel_options, alternate, new_parser, parse
 from benchmarks.model_s import (
     MODEL_S,
@@ -27,7 +28,6 @@ from benchmarks.model_s import (
     check_error,
     new_engine,
     random_weights,
-    scored_prompts,
 )
 from service.engine.onnx_graph import Arithmetic
 from service.engine.request import Floats

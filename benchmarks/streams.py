@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.model_s import run
+from benchmarks.driving import run
 from service.engine.engine import Engine
 from service.engine.request import Request, SamplingParams
 

@@ -9,9 +9,8 @@ from functools import cache
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from service.engine.onnx_session import block_reduction, declare, new_session, serialize
 from service.engine.request import Floats
 
 BLOCK = 32
@@ -33,24 +32,6 @@ def block_maxima(values: Floats) -> Floats:
 @cache
 def _session() -> ort.InferenceSession:
     """values (R, V) -> maxima (R, V / 32): made once, since making it takes a millisecond."""
-    constants: dict[str, NDArray[np.int64]] = {
-        "shape": np.array([0, -1, BLOCK]),
-        "axis": np.array([2]),
-    }
-    graph = helper.make_graph(
-        [
-            helper.make_node("Reshape", ["values", "shape"], ["blocks"]),
-            helper.make_node("ReduceMax", ["blocks", "axis"], ["maxima"], keepdims=0),
-        ],
-        "block_maxima",
-        [helper.make_tensor_value_info("values", TensorProto.FLOAT, ["R", "V"])],
-        [helper.make_tensor_value_info("maxima", TensorProto.FLOAT, ["R", "B"])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    nodes, constants = block_reduction("ReduceMax", "values", BLOCK, "maxima")
+    inputs, outputs = [declare("values", ["R", "V"])], [declare("maxima", ["R", "B"])]
+    return new_session(serialize(nodes, inputs, outputs, constants))

@@ -11,8 +11,9 @@ from functools import cache
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import helper
 
+from service.engine.onnx_session import block_reduction, declare, new_session, serialize
 from service.engine.request import Floats
 
 SUM_BLOCK = 128
@@ -39,35 +40,13 @@ def block_sums(values: Floats, inverse: NDArray[np.float64]) -> Floats:
 @cache
 def _session(*, scaled: bool) -> ort.InferenceSession:
     """values (R, V), factors (R, 1) if scaled -> sums (R, V / 128); made once: it takes a while."""
-    constants: dict[str, NDArray[np.int64]] = {
-        "shape": np.array([0, -1, SUM_BLOCK]),
-        "axis": np.array([2]),
-    }
-    shapes: dict[str, list[str | int]] = {"values": ["R", "V"]}
-    nodes: list[NodeProto] = []
-    exponents = "values"
+    inputs, exponents = [declare("values", ["R", "V"])], "values"
+    nodes = []
     if scaled:
-        shapes["factors"], exponents = ["R", 1], "exponents"
+        inputs.append(declare("factors", ["R", 1]))
+        exponents = "exponents"
         nodes.append(helper.make_node("Mul", ["values", "factors"], [exponents]))
-    nodes += [
-        helper.make_node("Exp", [exponents], ["weights"]),
-        helper.make_node("Reshape", ["weights", "shape"], ["blocks"]),
-        helper.make_node("ReduceSum", ["blocks", "axis"], ["sums"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "block_sums",
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in shapes.items()
-        ],
-        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["R", "B"])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    nodes.append(helper.make_node("Exp", [exponents], ["weights"]))
+    sums, constants = block_reduction("ReduceSum", "weights", SUM_BLOCK, "sums")
+    outputs = [declare("sums", ["R", "B"])]
+    return new_session(serialize([*nodes, *sums], inputs, outputs, constants))

@@ -8,8 +8,9 @@ probabilities that are wrong by more than any rounding.
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+
+from service.engine.onnx_session import constant, declare, new_session, serialize
 
 _SIZES = ((1, 64, 32), (16, 64, 32))  # rows, inputs, outputs: vectors have kernels of their own
 
@@ -24,23 +25,11 @@ def _is_exact(rows: int, inputs: int, outputs: int) -> bool:
     weight = np.full((inputs, outputs), 127, np.int8)
     weight[:, 1::2] = -127
     product = helper.make_node("MatMulInteger", ["x", "weight", "zero"], ["product"])
-    constants = [
-        numpy_helper.from_array(weight, "weight"),
-        numpy_helper.from_array(np.array(128, np.uint8), "zero"),
-    ]
-    graph = helper.make_graph(
+    model = serialize(
         [product],
-        "product",
-        [helper.make_tensor_value_info("x", TensorProto.UINT8, x.shape)],
-        [helper.make_tensor_value_info("product", TensorProto.INT32, [rows, outputs])],
-        constants,
+        [declare("x", x.shape, np.uint8)],
+        [declare("product", [rows, outputs], np.int32)],
+        [constant("weight", weight), constant("zero", np.array(128, np.uint8))],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    model.ir_version = 9
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    found = session.run(None, {"x": x})[0]
+    found = new_session(model).run(None, {"x": x})[0]
     return np.array_equal(found, (x.astype(np.int32) - 128) @ weight.astype(np.int32))

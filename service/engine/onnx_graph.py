@@ -19,13 +19,13 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from models.config import ModelConfig
 from models.weights import Weights, quantize_rows
+from service.engine.onnx_session import constant, declare, serialize
 
 Arithmetic = Literal["int8", "fp32"]
-_OPSET, _IR_VERSION = 18, 9
 _GATES = "ifgo"
 
 
@@ -49,8 +49,7 @@ class _Graph:
     quantized: dict[str, str] = field(default_factory=dict)
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        array = np.ascontiguousarray(value).reshape(value.shape)
-        self.constants.append(numpy_helper.from_array(array, name))
+        self.constants.append(constant(name, value))
         return name
 
     def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -94,18 +93,10 @@ class _Graph:
     def serialize(self, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
         """Model bytes; every input and output is a (B, width) float matrix."""
 
-        def declare(widths: dict[str, int]) -> list[onnx.ValueInfoProto]:
-            kind = TensorProto.FLOAT
-            return [helper.make_tensor_value_info(n, kind, ["B", w]) for n, w in widths.items()]
+        def rows(widths: dict[str, int]) -> list[onnx.ValueInfoProto]:
+            return [declare(name, ["B", width]) for name, width in widths.items()]
 
-        graph = helper.make_graph(
-            self.nodes, "lstm", declare(inputs), declare(outputs), self.constants
-        )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
-        model = helper.make_model(graph, opset_imports=opsets)
-        model.ir_version = _IR_VERSION
-        data: bytes = model.SerializeToString()
-        return data
+        return serialize(self.nodes, rows(inputs), rows(outputs), self.constants)
 
 
 @dataclass(frozen=True)

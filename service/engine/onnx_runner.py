@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.config import ModelConfig
@@ -23,6 +22,7 @@ from service.engine.onnx_graph import (
     input_table,
 )
 from service.engine.onnx_sequence import SequenceRunner
+from service.engine.onnx_session import new_session
 from service.engine.request import Floats
 from service.engine.state import StateLayout
 
@@ -72,13 +72,13 @@ class OnnxRunner:
     def _prepare(self, weights: Weights) -> None:
         """Sessions and the buffers that are bound to them."""
         config, described = self.config, (self.config, weights, self.arithmetic, self._scales)
-        self._step = _session(build_step(*described), self._threads)
-        self._head = _session(build_head(*described), self._threads)
+        self._step = new_session(build_step(*described), self._threads)
+        self._head = new_session(build_head(*described), self._threads)
         layers = range(config.num_layers)
         self._sequence = SequenceRunner(
             config,
-            [_session(build_cell(*described, k), self._threads) for k in layers],
-            [_session(build_input(*described, k), self._threads) if k else None for k in layers],
+            [new_session(build_cell(*described, k), self._threads) for k in layers],
+            [new_session(build_input(*described, k), self._threads) if k else None for k in layers],
             self._table,
             self._embedding,
             self.sequence_length,
@@ -228,15 +228,6 @@ class OnnxRunner:
         rows = np.arange(len(ids))
         after = np.stack([self.read_state(row) for row in range(len(ids))])
         return np.concatenate([after, self.logprobs(rows)], axis=1)
-
-
-def _session(graph: bytes, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    # A spinning thread would take the core that the HTTP process needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _unused_scales(config: ModelConfig) -> ActivationScales:

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from benchmarks.baseline import NnLstm
-from benchmarks.model_s import (
-    build_runner,
-    check_error,
-    new_engine,
-    random_weights,
-    run,
-    scored_prompts,
-)
+from benchmarks.model_s import build_runner, check_error, new_engine, random_weights
 from benchmarks.streams import generate, stream_requests
 from models.checkpoint import expected_shapes
 from models.config import ModelConfig
@@ -37,17 +28,6 @@ def test_weights_fit_the_shape_and_come_again() -> None:
     assert not any(np.array_equal(weights[name], other[name]) for name in weights)
 
 
-def test_scores_come_back_in_the_order_of_the_prompts(runner: ModelRunner) -> None:
-    draw = np.random.default_rng(0)
-    requests = [draw.integers(64, size=(count, 5)).tolist() for count in (3, 1, 12)]
-    found = scored_prompts(new_engine(runner), requests)
-    model = NnLstm(CONFIG, random_weights(CONFIG))
-    for prompts, scores in zip(requests, found, strict=True):
-        assert all(np.isnan(own[0]) for own in scores)
-        expected = model.score(torch.tensor(prompts)).numpy()
-        np.testing.assert_allclose(np.stack(scores)[:, 1:], expected, atol=1e-5)
-
-
 def test_streams_run_to_their_length(runner: ModelRunner) -> None:
     requests = stream_requests([[1], [2], [3, 4]], SamplingParams(max_tokens=7))
     assert len({request.sampling.seed for request in requests if request.sampling}) == 3
@@ -58,12 +38,6 @@ def test_a_stream_cut_short_is_an_error(runner: ModelRunner) -> None:
     sampling = SamplingParams(max_tokens=50, stop_token_ids=tuple(range(64)))
     with pytest.raises(RuntimeError, match="generated 1 tokens where 50"):
         generate(new_engine(runner), stream_requests([[1]], sampling))
-
-
-def test_a_failed_request_is_an_error(runner: ModelRunner) -> None:
-    sampling = SamplingParams(suppressed_token_ids=tuple(range(64)))
-    with pytest.raises(RuntimeError, match="request 0 failed"):
-        run(new_engine(runner), stream_requests([[1]], sampling))
 
 
 @pytest.mark.parametrize("error", [0.06, float("nan")])

@@ -134,7 +134,7 @@ def test_options_of_a_source() -> None:
 
 @pytest.mark.parametrize("option", ["liens", "asr=1.5", "asr=x", "repeat=0", "repeat"])
 def test_an_unknown_option_lists_the_known(option: str) -> None:
-    with pytest.raises(CorpusError, match=f"unknown option '{option}'; choose from lines, asr"):
+    with pytest.raises(CorpusError, match=f"unknown option '{option}'; choose from lines, turns"):
         parse_source(f"a.txt@{option}")
 
 
@@ -151,3 +151,28 @@ def test_shares_and_repeats_render_as_many_documents_as_they_say(tmp_path: Path)
     assert sum(d.text.islower() for d in documents) == 10
     both = list(read_source(parse_source(f"{tmp_path}/s.txt@lines,also-asr")))
     assert [d.text for d in both[:1] + both[20:21]] == ["Line 0!", "line 0"]
+
+
+def test_turns_may_stand_alone_with_or_without_their_roles(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Hello."}]
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"turns": turns}) + "\n" + json.dumps({"text": "one\ntwo"}))
+    plain = Document(text="one\ntwo")
+    assert list(read_source(parse_source(f"{path}@turns"))) == [
+        Document(turns=(Turn("user", "Hi!"),)),
+        Document(turns=(Turn("assistant", "Hello."),)),
+        plain,
+    ]
+    assert list(read_source(parse_source(f"{path}@lines,asr=0.5"))) == [
+        Document(text="Hi!"),
+        Document(text="hello"),
+        plain,
+    ]
+
+
+@pytest.mark.parametrize("argument", ["a.txt@turns", "a.jsonl.xz@turns,lines"])
+def test_turns_need_dialogues(argument: str) -> None:
+    with pytest.raises(
+        CorpusError, match=r"turns goes with dialogues in \.jsonl, and not with lines"
+    ):
+        parse_source(argument)
