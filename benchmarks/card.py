@@ -60,8 +60,8 @@ def figures_table(sets: Mapping[str, Any], ngrams: Mapping[str, Any]) -> str:
     """Carried and restarted bits per byte and word perplexity, beside n-grams and xz."""
     lines = [
         "| test set | carried bpb | word ppl | restarted bpb | word ppl "
-        "| pooled 5-gram | mix | ppl under mix by | xz -9e |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| pooled 5-gram | mix | ppl under mix by | xz -9e | zstd -19 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, own in sets.items():
         cells = [
@@ -72,6 +72,7 @@ def figures_table(sets: Mapping[str, Any], ngrams: Mapping[str, Any]) -> str:
             f"{own['restarted_word_perplexity']:.1f}",
             *_beside(own["word_perplexity"], ngrams.get(name)),
             f"{own['xz_bits_per_byte']:.3f}",
+            f"{own['zstd_bits_per_byte']:.3f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -83,6 +84,22 @@ def _beside(perplexity: float, ngram: Mapping[str, Sequence[float]] | None) -> l
     pooled, mix = ngram["pooled"], ngram["mix"]
     below = f"{100 * (1 - perplexity / mix[1]):.0f}%"
     return [f"{pooled[0]:.3f} / {pooled[1]:.1f}", f"{mix[0]:.3f} / {mix[1]:.1f}", below]
+
+
+def baselines_table(sets: Mapping[str, Any], parameters: int, baselines: Mapping[str, Any]) -> str:
+    """Word perplexity, carried / restarted, of this model and of others trained like it."""
+    names = [f"{name} ({other['parameters']:,})" for name, other in baselines.items()]
+    lines = [
+        f"| test set | lstm ({parameters:,}) | {' | '.join(names)} |",
+        "|---" * (2 + len(names)) + "|",
+    ]
+    for name, own in sets.items():
+        rows = [own, *(other["test_sets"][name] for other in baselines.values())]
+        cells = [
+            f"{row['word_perplexity']:.1f} / {row['restarted_word_perplexity']:.1f}" for row in rows
+        ]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
 
 
 def int8_paragraph(metrics: Mapping[str, Any]) -> str:
@@ -170,6 +187,13 @@ def measured(checkpoint: Checkpoint, writer: Writer, language: str) -> str:
     metrics = checkpoint.metrics
     ngrams = json.loads(KNESER_NEY.read_text("utf-8"))["test_sets"]
     parts = [figures_table(metrics["test_sets"], ngrams), int8_paragraph(metrics)]
+    if "baselines" in metrics:
+        parameters = sum(weights.size for weights in checkpoint.weights.values())
+        parts += [
+            "**Other architectures** with as many parameters, trained by the same command: word "
+            "perplexity, carried / restarted.",
+            baselines_table(metrics["test_sets"], parameters, metrics["baselines"]),
+        ]
     if "recognition" in metrics:
         parts.append(recognition_paragraph(metrics["recognition"]))
     return "\n\n".join([*parts, "## Samples", samples(writer, language)])

@@ -1,11 +1,13 @@
 """How good a checkpoint is: every test set, carried and restarted, fp32 and int8, beside xz.
 
     python -m benchmarks.quality --model models/pretrained/en-small --data DIR [--write]
+        [--baselines CHECKPOINT ...]
 
 `DIR` holds the corpora, a folder each (docs/training.md lists them). Figures are those of
 `python -m training evaluate`. int8 is measured with the engine itself, on the same lines as its
-fp32. With --write they go into the checkpoint's metrics.json, from where the service and the model
-card take them. Ends in one JSON line.
+fp32. Baselines are checkpoints of other architectures, measured on the same files. With --write all
+goes into the checkpoint's metrics.json, from where the service and the model card take it. Ends in
+one JSON line.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import lzma
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zstandard
 
 from benchmarks.driving import scored_prompts
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
@@ -29,7 +32,8 @@ from service.engine.options import EngineOptions
 from training.corpus import Source, read_lines, read_source
 from training.evaluate import LineEnd, evaluate_file, model_of
 
-ENGLISH: dict[str, tuple[str, LineEnd]] = {
+TestSets = Mapping[str, tuple[str, LineEnd]]
+ENGLISH: TestSets = {
     "wikitext-2": ("wikitext-2/test.txt.xz", "newline"),
     "english-novels": ("english-novels/test.txt.xz", "newline"),
     "common-voice-en": ("common-voice-sentences/en.test.txt.xz", "eos"),
@@ -39,7 +43,7 @@ ENGLISH: dict[str, tuple[str, LineEnd]] = {
     "chitchat": ("chitchat-dialogues/test.jsonl.xz", "newline"),
     "taskmaster4": ("taskmaster4-dialogues/test.jsonl.xz", "newline"),
 }
-RUSSIAN: dict[str, tuple[str, LineEnd]] = {
+RUSSIAN: TestSets = {
     "russian-novels": ("russian-novels/test.txt.xz", "newline"),
     "common-voice-ru": ("common-voice-sentences/ru.test.txt.xz", "eos"),
 }
@@ -55,15 +59,19 @@ def text_lines(path: Path) -> list[str]:
     return list(read_lines(path))
 
 
-def xz_bits_per_byte(lines: Sequence[str]) -> float:
-    """`xz -9e` on the counted bytes."""
+def compressed_bits_per_byte(lines: Sequence[str]) -> dict[str, float]:
+    """`xz -9e` and `zstd -19 --ultra` on the counted bytes."""
     data = "".join(line + "\n" for line in lines).encode()
-    return 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
+    packed = {
+        "xz": lzma.compress(data, preset=9 | lzma.PRESET_EXTREME),
+        "zstd": zstandard.ZstdCompressor(level=19).compress(data),
+    }
+    return {f"{name}_bits_per_byte": 8 * len(out) / len(data) for name, out in packed.items()}
 
 
 def measure_sets(
-    checkpoint: Checkpoint, data: Path, sets: dict[str, tuple[str, LineEnd]]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+    checkpoint: Checkpoint, data: Path, sets: TestSets
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Per test set: with state carried through it, and restarted at every line."""
     model = model_of(checkpoint)
     for name, (file, line_end) in sets.items():
@@ -78,14 +86,33 @@ def measure_sets(
             "token_perplexity": round(carried.token_perplexity, 2),
             "restarted_bits_per_byte": round(restarted.bits_per_byte, 4),
             "restarted_word_perplexity": round(restarted.word_perplexity, 2),
-            "xz_bits_per_byte": round(xz_bits_per_byte(text_lines(path)), 4),
         }
         print(f"{name}: {figures} ({time.monotonic() - started:.0f} s)", file=sys.stderr)
         yield name, figures
 
 
+def measure_compression(data: Path, sets: TestSets) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            key: round(value, 4)
+            for key, value in compressed_bits_per_byte(text_lines(data / file)).items()
+        }
+        for name, (file, _) in sets.items()
+    }
+
+
+def measure_baseline(folder: Path, data: Path, sets: TestSets) -> tuple[str, dict[str, Any]]:
+    """Architecture, and what is known of a checkpoint of it."""
+    checkpoint = load_checkpoint(folder)
+    return checkpoint.model.architecture, {
+        "parameters": sum(weights.size for weights in checkpoint.weights.values()),
+        "training_tokens": checkpoint.training["config"]["loop"]["max_tokens"],
+        "test_sets": dict(measure_sets(checkpoint, data, sets)),
+    }
+
+
 def compare_int8(
-    folder: Path, checkpoint: Checkpoint, data: Path, sets: dict[str, tuple[str, LineEnd]]
+    folder: Path, checkpoint: Checkpoint, data: Path, sets: TestSets
 ) -> dict[str, float]:
     """int8 against fp32, both by the engine: relative loss, and differences a token in nats."""
     tokenizer, prompts = checkpoint.tokenizer, list[list[int]]()
@@ -113,6 +140,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--language", default="en", choices=list(_LANGUAGES))
     parser.add_argument("--only", nargs="*", help="names of test sets")
+    parser.add_argument("--baselines", type=Path, nargs="*", default=[], metavar="CHECKPOINT")
     parser.add_argument("--write", action="store_true", help="into the checkpoint's metrics.json")
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.model)
@@ -121,7 +149,14 @@ def main() -> None:
         sets = {name: sets[name] for name in options.only}
     result: dict[str, Any] = compare_int8(options.model, checkpoint, options.data, sets)
     assert math.isfinite(result[INT8_LOSS_METRIC])
-    result["test_sets"] = dict(measure_sets(checkpoint, options.data, sets))
+    compressed = measure_compression(options.data, sets)
+    result["test_sets"] = {
+        name: figures | compressed[name]
+        for name, figures in measure_sets(checkpoint, options.data, sets)
+    }
+    if options.baselines:
+        measured = (measure_baseline(folder, options.data, sets) for folder in options.baselines)
+        result["baselines"] = dict(measured)
     if options.write:
         record_metrics(options.model, {**checkpoint.metrics, **result}, checkpoint.card)
     print(json.dumps({"benchmark": "quality", "model": checkpoint.digest, **result}))

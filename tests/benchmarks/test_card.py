@@ -1,4 +1,4 @@
-from benchmarks.card import figures_table, int8_paragraph, recognition_paragraph
+from benchmarks.card import baselines_table, figures_table, int8_paragraph, recognition_paragraph
 
 OWN = {
     "bits_per_byte": 1.2,
@@ -6,6 +6,7 @@ OWN = {
     "restarted_bits_per_byte": 1.3,
     "restarted_word_perplexity": 120.0,
     "xz_bits_per_byte": 2.5,
+    "zstd_bits_per_byte": 2.75,
 }
 
 
@@ -13,9 +14,10 @@ def test_a_row_says_how_far_the_model_lies_under_the_n_gram() -> None:
     ngrams = {"known": {"pooled": [1.5, 200.0], "mix": [1.4, 120.0]}}
     *_, known, unknown = figures_table({"known": OWN, "new": OWN}, ngrams).splitlines()
     assert known == (
-        "| known | 1.200 | 90.0 | 1.300 | 120.0 | 1.500 / 200.0 | 1.400 / 120.0 | 25% | 2.500 |"
+        "| known | 1.200 | 90.0 | 1.300 | 120.0 "
+        "| 1.500 / 200.0 | 1.400 / 120.0 | 25% | 2.500 | 2.750 |"
     )
-    assert unknown == "| new | 1.200 | 90.0 | 1.300 | 120.0 | – | – | – | 2.500 |"
+    assert unknown == "| new | 1.200 | 90.0 | 1.300 | 120.0 | – | – | – | 2.500 | 2.750 |"
 
 
 def test_paragraphs_quote_the_metrics() -> None:
@@ -40,3 +42,13 @@ def test_paragraphs_quote_the_metrics() -> None:
         }
     )
     assert text.endswith("| share | 0.0 | 0.5 |\n|---|---|---|\n| WER % | 34.0 | 30.5 |")
+
+
+def test_other_architectures_stand_beside_the_model() -> None:
+    other = OWN | {"word_perplexity": 95.04, "restarted_word_perplexity": 130.0}
+    baselines = {"elman": {"parameters": 1999, "test_sets": {"known": other}}}
+    assert baselines_table({"known": OWN}, 2000, baselines).splitlines() == [
+        "| test set | lstm (2,000) | elman (1,999) |",
+        "|---|---|---|",
+        "| known | 90.0 / 120.0 | 95.0 / 130.0 |",
+    ]
