@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.engine.engine import Engine
-from service.engine.request import PromptOutput, Request, RequestOutput, TokenOutput
+from service.engine.request import (
+    Floats,
+    PromptOutput,
+    Request,
+    RequestOutput,
+    SamplingParams,
+    TokenOutput,
+)
 from service.engine.runner import ModelRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
@@ -90,3 +97,16 @@ def run_one(engine: Engine, **fields: Any) -> Result:
     (result,) = run(engine, Request(request_id="only", **fields))
     assert result.error is None
     return result
+
+
+def stream(request_id: str, max_tokens: int = 1000, n: int = 1, **fields: Any) -> Request:
+    """A request that draws tokens until it is told otherwise."""
+    sampling = SamplingParams(max_tokens=max_tokens, n=n, seed=3)
+    return Request(request_id=request_id, prompts=((1, 2),), sampling=sampling, **fields)
+
+
+def some_start(runner: ModelRunner, ids: tuple[int, ...] = (7, 7, 3)) -> Floats:
+    """The state after some tokens."""
+    state = run_one(make_engine(runner), prompts=(ids,), state_at=(len(ids),)).prompts[0].state
+    assert state is not None
+    return state
