@@ -124,17 +124,24 @@ def describe(model: ServedModel) -> Iterator[str]:
 
 
 def _measured_texts(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Of each text that was measured, the two figures that compare."""
+    """Of each text that was measured, the two figures that compare.
+
+    Texts stand in `metrics` or in a group there. Deeper down are the figures of other models.
+    """
     for name, value in metrics.items():
         if not isinstance(value, Mapping):
             continue
-        bits, perplexity = value.get("bits_per_byte"), value.get("word_perplexity")
-        told = [f"{bits:.3f} bits per byte"] if _is_number(bits) else []
-        told += [f"word perplexity {perplexity:.4g}"] if _is_number(perplexity) else []
-        if told:
-            yield f"  {name}: {', '.join(told)}"
-        else:
-            yield from _measured_texts(value)
+        own = list(_measured_text(name, value))
+        grouped = ((text, found) for text, found in value.items() if isinstance(found, Mapping))
+        yield from own or (line for text, found in grouped for line in _measured_text(text, found))
+
+
+def _measured_text(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    bits, perplexity = found.get("bits_per_byte"), found.get("word_perplexity")
+    told = [f"{bits:.3f} bits per byte"] if _is_number(bits) else []
+    told += [f"word perplexity {perplexity:.4g}"] if _is_number(perplexity) else []
+    if told:
+        yield f"  {name}: {', '.join(told)}"
 
 
 def _is_number(value: object) -> bool:

@@ -70,6 +70,7 @@ def test_describe_tells_figures_and_how_each_text_is_predicted(served: ServedMod
         "text": "no",
         "ok": True,
         "test_sets": {"novels": novels, "news": {"bits_per_byte": None}},
+        "baselines": {"elman": {"parameters": 5, "test_sets": {"novels": novels}}},
         "recognition": {"utterances": 45, "wer_by_mix": {"0.5": 34.1}},
     }
     assert list(describe(replace(served, metrics=metrics)))[1:] == [

@@ -13,7 +13,8 @@ _INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    sources = "FILE or FILE@options (lines, asr, asr=P, also-asr, repeat=N); .gz and .xz are read"
+    options = "lines, turns, asr, asr=P, also-asr, repeat=N"
+    sources = f"FILE or FILE@options ({options}); .gz and .xz are read"
     parser.add_argument("--corpus", nargs="+", required=True, metavar="FILE", help=sources)
     parser.add_argument("--valid", nargs="+", required=True, metavar="FILE", help=sources)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
