@@ -27,6 +27,14 @@ from service.engine.request import Request, SamplingParams
 BEGIN = "<!-- written by `python -m benchmarks.card` -->"
 END = "<!-- until here -->"
 KNESER_NEY = Path(__file__).with_name("kneser_ney.json")
+_NGRAM_HEADS = (
+    "pooled 5-gram",
+    "in-domain",
+    "mix",
+    "carried under mix by",
+    "restarted under pooled by",
+)
+_COMPRESSORS = ("xz -9e", "zstd -19")
 _TEXT_TOKENS, _ANSWER_TOKENS = 60, 40
 PROMPTS: dict[str, tuple[str, ...]] = {
     "en": (
@@ -57,20 +65,19 @@ TURNS: dict[str, tuple[str, ...]] = {
 
 
 def figures_table(sets: Mapping[str, Any], ngrams: Mapping[str, Any]) -> str:
-    """Carried and restarted bits per byte and word perplexity, beside n-grams and xz."""
-    lines = [
-        "| test set | carried bpb | word ppl | restarted bpb | word ppl "
-        "| pooled 5-gram | mix | ppl under mix by | xz -9e | zstd -19 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Bits per byte / word perplexity, carried and restarted, beside n-grams and compressors.
+
+    Where n-grams are known for none of the sets, there is no column for them.
+    """
+    compared = any(name in ngrams for name in sets)
+    heads = ["test set", "carried", "restarted", *(_NGRAM_HEADS if compared else []), *_COMPRESSORS]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, own in sets.items():
         cells = [
             name,
-            f"{own['bits_per_byte']:.3f}",
-            f"{own['word_perplexity']:.1f}",
-            f"{own['restarted_bits_per_byte']:.3f}",
-            f"{own['restarted_word_perplexity']:.1f}",
-            *_beside(own["word_perplexity"], ngrams.get(name)),
+            _pair(own["bits_per_byte"], own["word_perplexity"]),
+            _pair(own["restarted_bits_per_byte"], own["restarted_word_perplexity"]),
+            *(_beside(own, ngrams.get(name)) if compared else []),
             f"{own['xz_bits_per_byte']:.3f}",
             f"{own['zstd_bits_per_byte']:.3f}",
         ]
@@ -78,12 +85,21 @@ def figures_table(sets: Mapping[str, Any], ngrams: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _beside(perplexity: float, ngram: Mapping[str, Sequence[float]] | None) -> list[str]:
+def _beside(own: Mapping[str, float], ngram: Mapping[str, tuple[float, float]] | None) -> list[str]:
+    """Each n-gram's figures, and how far this model's word perplexity lies under two of them."""
     if ngram is None:
-        return ["–", "–", "–"]
-    pooled, mix = ngram["pooled"], ngram["mix"]
-    below = f"{100 * (1 - perplexity / mix[1]):.0f}%"
-    return [f"{pooled[0]:.3f} / {pooled[1]:.1f}", f"{mix[0]:.3f} / {mix[1]:.1f}", below]
+        return ["–"] * len(_NGRAM_HEADS)
+    under_mix = 1 - own["word_perplexity"] / ngram["mix"][1]
+    under_pooled = 1 - own["restarted_word_perplexity"] / ngram["pooled"][1]
+    return [
+        *(_pair(*ngram[kind]) for kind in ("pooled", "in_domain", "mix")),
+        f"{100 * under_mix:.0f}%",
+        f"{100 * under_pooled:.0f}%",
+    ]
+
+
+def _pair(bits: float, perplexity: float) -> str:
+    return f"{bits:.3f} / {perplexity:.1f}"
 
 
 def baselines_table(sets: Mapping[str, Any], parameters: int, baselines: Mapping[str, Any]) -> str:

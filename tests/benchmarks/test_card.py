@@ -10,14 +10,19 @@ OWN = {
 }
 
 
-def test_a_row_says_how_far_the_model_lies_under_the_n_gram() -> None:
-    ngrams = {"known": {"pooled": [1.5, 200.0], "mix": [1.4, 120.0]}}
+def test_a_row_says_how_far_the_model_lies_under_the_n_grams() -> None:
+    ngrams = {"known": {"pooled": (1.5, 200.0), "in_domain": (1.6, 250.0), "mix": (1.4, 120.0)}}
     *_, known, unknown = figures_table({"known": OWN, "new": OWN}, ngrams).splitlines()
-    assert known == (
-        "| known | 1.200 | 90.0 | 1.300 | 120.0 "
-        "| 1.500 / 200.0 | 1.400 / 120.0 | 25% | 2.500 | 2.750 |"
-    )
-    assert unknown == "| new | 1.200 | 90.0 | 1.300 | 120.0 | – | – | – | 2.500 | 2.750 |"
+    own, compressed = "1.200 / 90.0 | 1.300 / 120.0", "2.500 | 2.750 |"
+    beside = "1.500 / 200.0 | 1.600 / 250.0 | 1.400 / 120.0 | 25% | 40%"
+    assert known == f"| known | {own} | {beside} | {compressed}"
+    assert unknown == f"| new | {own} | – | – | – | – | – | {compressed}"
+
+
+def test_without_n_grams_there_are_no_columns_for_them() -> None:
+    head, _, row = figures_table({"new": OWN}, {"other": {}}).splitlines()
+    assert head == "| test set | carried | restarted | xz -9e | zstd -19 |"
+    assert row == "| new | 1.200 / 90.0 | 1.300 / 120.0 | 2.500 | 2.750 |"
 
 
 def test_paragraphs_quote_the_metrics() -> None:
