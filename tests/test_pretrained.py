@@ -1,0 +1,106 @@
+"""What is said of the shipped checkpoints holds for the files that are shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.card import KNESER_NEY, TURNS, Writer
+from benchmarks.driving import scored_prompts
+from models.checkpoint import Checkpoint, load_checkpoint
+from service.engine.engine import Engine
+from service.engine.interface import EngineInfo
+from service.engine.loading import load_engine
+from service.engine.options import EngineOptions
+
+PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"
+ENGLISH, RUSSIAN = PRETRAINED / "en-small", PRETRAINED / "ru-small"
+LARGEST_FILES = 20e6  # bytes
+MOST_PARAMETERS = 12e6  # what stays in a processor's cache
+SENTENCES = {
+    "en": (
+        "He opened the door and went into the room.",
+        "I am looking for a restaurant for two people.",
+        "The film was released in the United States.",
+    ),
+    "ru": ("Он открыл дверь и вошёл в комнату.", "На другой день мы поехали в город."),
+}
+
+
+@pytest.fixture(scope="module", params=[ENGLISH, RUSSIAN], ids=lambda folder: folder.name)
+def folder(request: pytest.FixtureRequest) -> Path:
+    assert isinstance(request.param, Path)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder: Path) -> Checkpoint:
+    return load_checkpoint(folder)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> tuple[Engine, EngineInfo]:
+    return load_engine(folder, EngineOptions(precision="auto", device="cpu"))
+
+
+def test_it_is_as_small_as_promised(folder: Path, checkpoint: Checkpoint) -> None:
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= LARGEST_FILES
+    assert sum(weights.size for weights in checkpoint.weights.values()) <= MOST_PARAMETERS
+
+
+def test_its_card_shows_what_was_measured(checkpoint: Checkpoint) -> None:
+    rows = [line for line in checkpoint.card.splitlines() if line.startswith("| ")]
+    for name, found in checkpoint.metrics["test_sets"].items():
+        figures = f"| {name} | {found['bits_per_byte']:.3f} / {found['word_perplexity']:.1f} |"
+        assert any(row.startswith(figures) for row in rows), name
+    for command in ("training train", "benchmarks.quality", "benchmarks.card"):
+        assert f"python -m {command}" in checkpoint.card
+    assert checkpoint.training["origin"]["license"]
+
+
+def test_it_is_served_in_int8_unless_told_otherwise(loaded: tuple[Engine, EngineInfo]) -> None:
+    assert loaded[1].precision == "int8"
+
+
+def test_english_lies_well_under_the_n_grams() -> None:
+    test_sets = load_checkpoint(ENGLISH).metrics["test_sets"]
+    for name, ngrams in json.loads(KNESER_NEY.read_text())["test_sets"].items():
+        found = test_sets[name]
+        assert found["word_perplexity"] <= 0.85 * ngrams["mix"][1], name
+        assert found["restarted_word_perplexity"] < ngrams["pooled"][1], name
+
+
+def test_equal_networks_of_other_kinds_lie_behind_it() -> None:
+    metrics = load_checkpoint(RUSSIAN).metrics
+    assert set(metrics["baselines"]) == {"elman", "window_mlp"}
+    for other in metrics["baselines"].values():
+        for name, found in metrics["test_sets"].items():
+            assert found["word_perplexity"] < other["test_sets"][name]["word_perplexity"]
+
+
+def test_it_prefers_sentences_to_their_words_in_another_order(
+    folder: Path, checkpoint: Checkpoint, loaded: tuple[Engine, EngineInfo]
+) -> None:
+    """As people write and as recognisers do."""
+    rng, tokenizer = np.random.default_rng(1), checkpoint.tokenizer
+    written = SENTENCES[folder.name[:2]]
+    heard = tuple(sentence.lower().strip(".") for sentence in written)
+    for sentence in written + heard:
+        shuffled = {" ".join(rng.permutation(sentence.split())) for _ in range(10)}
+        texts = [sentence, *sorted(shuffled - {sentence})]
+        prompts = [[tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id] for text in texts]
+        (scored,) = scored_prompts(loaded[0], [prompts])
+        own, *others = (float(np.nansum(logprobs)) for logprobs in scored)
+        assert own > max(others), sentence
+
+
+def test_it_answers_in_turns_that_end() -> None:
+    checkpoint = load_checkpoint(ENGLISH)
+    engine, _ = load_engine(ENGLISH, EngineOptions(precision="auto", device="cpu"))
+    answers = Writer(checkpoint, engine).conversation(TURNS["en"])
+    assert len(answers) == 10
+    for _, answer in answers:
+        assert answer.rstrip().endswith((".", "?", "!")), answer
