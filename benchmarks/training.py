@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import SHIPPED, Benchmark, alternate, new_parser, parse
-from models.baselines import build_model
+from models.architectures import build_model
 from models.checkpoint import TOKENIZER
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer

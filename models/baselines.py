@@ -6,27 +6,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.config import ModelConfig
-from models.lstm import (
-    NO_NOISE,
-    LSTMLanguageModel,
-    Noise,
-    adaptive_logits,
-    init_embedding,
-    init_input_weight,
-    new_output,
-    oracle_generate,
-    oracle_score,
-)
+from models.language_model import NO_NOISE, LanguageModel, Noise, init_input_weight
 
 
 @dataclass(frozen=True)
@@ -74,55 +61,7 @@ class ElmanLayer(nn.Module):
         return torch.stack(outputs), h
 
 
-class _Baseline(nn.Module, ABC):
-    """Embedding, softmax, and the plain oracle that every architecture shares."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        init_embedding(self.embedding.weight)
-        if not config.tie_weights:
-            self.output = new_output(config)
-
-    @property
-    def output_weight(self) -> Tensor:
-        if self.config.tie_weights:
-            return self.embedding.weight
-        assert isinstance(self.output, nn.Linear)
-        return self.output.weight
-
-    @abstractmethod
-    def initial_state(self, batch_size: int) -> Any:
-        """The memory of nothing."""
-
-    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """(B,) ids -> (B, V) log-probabilities of what follows."""
-        features, state = self(ids[None], state)
-        return torch.log_softmax(self.logits(features[0]), dim=-1), state
-
-    def logits(self, features: Tensor) -> Tensor:
-        if self.config.adaptive_cutoffs:
-            return adaptive_logits(self.output, features)
-        return F.linear(features, self.output_weight)
-
-    def score(self, ids: Sequence[int], state: Any = None) -> list[float]:
-        """As `LSTMLanguageModel.score`."""
-        return oracle_score(self, ids, state)
-
-    def generate(
-        self,
-        ids: Sequence[int],
-        max_tokens: int,
-        *,
-        choose: Callable[[Tensor], int] = lambda logprobs: int(logprobs.argmax()),
-        stop_ids: Sequence[int] = (),
-    ) -> list[int]:
-        """As `LSTMLanguageModel.generate`."""
-        return oracle_generate(self, ids, max_tokens, choose=choose, stop_ids=stop_ids)
-
-
-class ElmanLanguageModel(_Baseline):
+class ElmanLanguageModel(LanguageModel):
     """Stacked tanh RNN with the LSTM model's embedding, skip connections and softmax."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -148,7 +87,7 @@ class ElmanLanguageModel(_Baseline):
         return x, ElmanState(tuple(hs))
 
 
-class WindowMLPLanguageModel(_Baseline):
+class WindowMLPLanguageModel(LanguageModel):
     """The last `window` embeddings side by side -> tanh layers -> softmax; no weight is shared
     between positions, so the first layer grows with the window (Bengio et al. 2003)."""
 
@@ -178,16 +117,3 @@ class WindowMLPLanguageModel(_Baseline):
             y = torch.tanh(layer(x))
             x = y + x if self.config.has_skip(k) else y
         return x, WindowState(past[len(ids) :])
-
-
-LanguageModel = LSTMLanguageModel | ElmanLanguageModel | WindowMLPLanguageModel
-
-
-def build_model(config: ModelConfig) -> LanguageModel:
-    """The network that `config.architecture` names, freshly initialised."""
-    classes: dict[str, type[LanguageModel]] = {
-        "lstm": LSTMLanguageModel,
-        "elman": ElmanLanguageModel,
-        "window_mlp": WindowMLPLanguageModel,
-    }
-    return classes[config.architecture](config)

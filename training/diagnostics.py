@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.baselines import LanguageModel, build_model
+from models.architectures import build_model
 from models.checkpoint import load_checkpoint
+from models.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig
 from training.corpus import read_lines

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.baselines import LanguageModel, build_model
+from models.architectures import build_model
 from models.checkpoint import Checkpoint
+from models.language_model import LanguageModel
 from models.sentencepiece_model import UNKNOWN
 from models.tokenizer import Tokenizer
 from training.corpus import CorpusError, Document, Source, read_lines, read_source

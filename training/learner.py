@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.baselines import LanguageModel
+from models.language_model import LanguageModel
 from training.averaging import WeightAverage
 from training.config import TrainConfig
 from training.data import Position, TokenStreams, Window, window_length

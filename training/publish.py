@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.baselines import LanguageModel
 from models.checkpoint import Checkpoint, save_checkpoint
+from models.language_model import LanguageModel
 from models.sentencepiece_model import ASSISTANT, END, SYSTEM, USER
 from models.tokenizer import Tokenizer
 from models.weights import Weights

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.baselines import LanguageModel
-from models.lstm import NO_NOISE, Noise
+from models.language_model import NO_NOISE, LanguageModel, Noise
 from training.config import RegularizationSection
 from training.losses import AdaptiveCrossEntropy, LinearCrossEntropy
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.baselines import build_model
+from models.architectures import build_model
 from models.checkpoint import TOKENIZER, Checkpoint, load_checkpoint
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.atomic_folder import recover, replacing
-from models.baselines import LanguageModel
+from models.language_model import LanguageModel
 from training.averaging import WeightAverage
 from training.data import Position
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.baselines import LanguageModel
+from models.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)

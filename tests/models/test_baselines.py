@@ -4,15 +4,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from models.baselines import (
-    ElmanLanguageModel,
-    ElmanLayer,
-    LanguageModel,
-    WindowMLPLanguageModel,
-    build_model,
-)
+from models.architectures import build_model
+from models.baselines import ElmanLanguageModel, ElmanLayer, WindowMLPLanguageModel
 from models.checkpoint import expected_shapes
 from models.config import Architecture, ModelConfig
+from models.language_model import LanguageModel
 from models.lstm import LSTMLanguageModel
 
 VOCAB = 11

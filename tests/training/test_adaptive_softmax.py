@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.baselines import build_model
+from models.architectures import build_model
 from models.checkpoint import expected_shapes, load_checkpoint
 from models.config import Architecture, ModelConfig
 from service.engine.loading import load_engine

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.baselines import build_model
+from models.architectures import build_model
 from models.config import Architecture, ModelConfig
 from tests.training.small_runs import train_arguments
 from training.__main__ import main

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.baselines import build_model
+from models.architectures import build_model
 from training.config import parse_config
 from training.data import TokenStreams
 from training.distributed import Workers

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.baselines import LanguageModel, build_model
+from models.architectures import build_model
 from models.checkpoint import load_checkpoint
 from models.config import ModelConfig
+from models.language_model import LanguageModel
 from tests.training.small_runs import train_arguments
 from training.__main__ import main
 from training.stateful import CacheSettings, DynamicSettings, cache_losses, dynamic_losses

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.baselines import LanguageModel
+    from models.language_model import LanguageModel
     from training.evaluate import Measure
 
 HELP = "perplexity and bits per byte of a text"

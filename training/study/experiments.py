@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.baselines import ElmanLanguageModel, ElmanLayer, LanguageModel, build_model
+from models.architectures import build_model
+from models.baselines import ElmanLanguageModel, ElmanLayer
 from models.config import Architecture, ModelConfig
-from models.lstm import NO_NOISE, LSTMLanguageModel, LSTMState, Noise
+from models.language_model import NO_NOISE, LanguageModel, Noise
+from models.lstm import LSTMLanguageModel, LSTMState
 from training.diagnostics import gradient_reach
 from training.study.material import Material
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from models.baselines import LanguageModel, build_model
+from models.architectures import build_model
 from models.config import Architecture, ModelConfig
+from models.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig, parse_config
 from training.corpus import parse_source, read_lines
