@@ -234,20 +234,6 @@ def test_a_skip_connection_adds_the_layers_input() -> None:
     assert torch.equal(features, model.embedding(ids))
 
 
-def test_generate_continues_from_the_whole_prompt() -> None:
-    model = build(CONFIGS["tied"])
-    generated = model.generate([1, 2], 5)
-    ids = [1, 2, *generated]
-    for t in range(2, len(ids)):
-        candidates = [sum(model.score([*ids[:t], token])) for token in range(VOCAB)]
-        assert max(range(VOCAB), key=candidates.__getitem__) == ids[t]
-    last = generated[-1]
-    stopped = model.generate([1, 2], 5, stop_ids=[last])
-    assert stopped == generated[: generated.index(last) + 1]
-    with pytest.raises(ValueError, match="at least one token"):
-        model.generate([], 3)
-
-
 def test_initial_state_is_the_memory_of_nothing() -> None:
     state = LSTMLanguageModel(CONFIGS["tied"]).initial_state(3)
     assert isinstance(state, LSTMState)
