@@ -51,7 +51,8 @@ class LanguageModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
-        init_embedding(self.embedding.weight)
+        # Small: with tied weights it is the softmax too, which must start near uniform.
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         if not config.tie_weights:
             self.output = _new_output(config)
 
@@ -132,11 +133,6 @@ def _adaptive_logits(output: nn.Module, features: Tensor) -> Tensor:
     assert isinstance(output, nn.AdaptiveLogSoftmaxWithLoss)
     logprobs: Tensor = output.log_prob(features.flatten(0, -2))
     return logprobs.view(*features.shape[:-1], output.n_classes)
-
-
-def init_embedding(weight: Tensor) -> None:
-    """Small: with tied weights it is the softmax too, which must start near uniform."""
-    nn.init.normal_(weight, std=EMBEDDING_STD)
 
 
 def init_input_weight(weight: Tensor, layer: int) -> None:

@@ -123,25 +123,21 @@ def describe(model: ServedModel) -> Iterator[str]:
     yield from texts or numbers
 
 
-def _measured_texts(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _measured_texts(metrics: Mapping[str, Any], groups: int = 1) -> Iterator[str]:
     """Of each text that was measured, the two figures that compare.
 
-    Texts stand in `metrics` or in a group there. Deeper down are the figures of other models.
+    groups: depth of groups that are looked into; deeper down are the figures of other models.
     """
     for name, value in metrics.items():
         if not isinstance(value, Mapping):
             continue
-        own = list(_measured_text(name, value))
-        grouped = ((text, found) for text, found in value.items() if isinstance(found, Mapping))
-        yield from own or (line for text, found in grouped for line in _measured_text(text, found))
-
-
-def _measured_text(name: str, found: Mapping[str, Any]) -> Iterator[str]:
-    bits, perplexity = found.get("bits_per_byte"), found.get("word_perplexity")
-    told = [f"{bits:.3f} bits per byte"] if _is_number(bits) else []
-    told += [f"word perplexity {perplexity:.4g}"] if _is_number(perplexity) else []
-    if told:
-        yield f"  {name}: {', '.join(told)}"
+        bits, perplexity = value.get("bits_per_byte"), value.get("word_perplexity")
+        told = [f"{bits:.3f} bits per byte"] if _is_number(bits) else []
+        told += [f"word perplexity {perplexity:.4g}"] if _is_number(perplexity) else []
+        if told:
+            yield f"  {name}: {', '.join(told)}"
+        elif groups:
+            yield from _measured_texts(value, groups - 1)
 
 
 def _is_number(value: object) -> bool:

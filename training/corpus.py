@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, cast
 
 ROLES = ("system", "user", "assistant")
+OPTIONS = "lines, turns, asr, asr=P (0 < P < 1), also-asr, repeat=N"
 
 
 class CorpusError(ValueError):
@@ -81,10 +82,7 @@ def parse_source(argument: str) -> Source:
         elif key == "repeat" and value.isdigit() and int(value) > 0:
             source = replace(source, repeat=int(value))
         else:
-            raise CorpusError(
-                f"{argument}: unknown option {option!r}; "
-                "choose from lines, turns, asr, asr=P (0 < P < 1), also-asr, repeat=N"
-            )
+            raise CorpusError(f"{argument}: unknown option {option!r}; choose from {OPTIONS}")
     if source.turns and (source.lines or ".jsonl" not in source.path.suffixes):
         raise CorpusError(f"{argument}: turns goes with dialogues in .jsonl, and not with lines")
     return source

@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 from training.config import load_config, preset_names
+from training.corpus import OPTIONS
 
 HELP = "text -> tokenizer -> checkpoint"
 _INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    options = "lines, turns, asr, asr=P, also-asr, repeat=N"
-    sources = f"FILE or FILE@options ({options}); .gz and .xz are read"
+    sources = f"FILE or FILE@option,option of {OPTIONS}; .gz and .xz are read"
     parser.add_argument("--corpus", nargs="+", required=True, metavar="FILE", help=sources)
     parser.add_argument("--valid", nargs="+", required=True, metavar="FILE", help=sources)
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
