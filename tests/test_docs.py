@@ -12,46 +12,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from models.checkpoint import Checkpoint, expected_shapes, save_checkpoint
-from models.config import ModelConfig
-from models.tokenizer import Tokenizer
+from benchmarks.harness import SHIPPED
 from tests.docs_examples import Example, differences, examples, shortened
 from tests.live_server import live_server
-from tests.service.conftest import CORPUS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "docs" / "api.md", ROOT / "README.md"]
-SHIPPED = ROOT / "models" / "pretrained" / "en-small"
 EXAMPLES = [example for document in DOCUMENTS for example in examples(document)]
 
 
-def tiny_checkpoint(folder: Path) -> Path:
-    """A model that has learnt nothing, for a checkout without the shipped one."""
-    tokenizer = Tokenizer.train(CORPUS * 4, vocab_size=360, character_coverage=1.0)
-    config = ModelConfig(vocab_size=tokenizer.vocab_size, embedding_size=16, hidden_sizes=(16,))
-    rng = np.random.default_rng(1)
-    shapes = expected_shapes(config)
-    roles = {role: f"<|{role}|>" for role in ("system", "user", "assistant")}
-    checkpoint = Checkpoint(
-        model=config,
-        weights={name: rng.normal(0, 0.5, s).astype(np.float32) for name, s in shapes.items()},
-        tokenizer=tokenizer,
-        chat_template={"roles": roles, "end_of_turn": "<|end|>"},
-        metrics={"valid_loss_nats_per_token": 5.5},
-        card="# en-small\n",
-    )
-    save_checkpoint(checkpoint, folder / "en-small")
-    return folder / "en-small"
-
-
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    is_shipped = SHIPPED.is_dir()
-    model = SHIPPED if is_shipped else tiny_checkpoint(tmp_path_factory.mktemp("models"))
-    with live_server(sys.executable, model, {"LSTM_SERVE_LOG_LEVEL": "warning"}) as url:
+def address() -> Iterator[str]:
+    with live_server(sys.executable, SHIPPED, {"LSTM_SERVE_LOG_LEVEL": "warning"}) as url:
         yield url
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# Folders whose names begin with a dot hold environments and caches, runs/ holds what was trained.
-PAGES = [
-    page
-    for page in sorted(ROOT.rglob("*.md"))
-    if not any(part.startswith(".") or part == "runs" for part in page.relative_to(ROOT).parts)
+# Folders whose names begin with a dot hold environments, which are large; runs/ what was trained.
+FOLDERS = [
+    folder
+    for folder in sorted(ROOT.iterdir())
+    if folder.is_dir() and not folder.name.startswith(".") and folder.name != "runs"
 ]
+PAGES = [*sorted(ROOT.glob("*.md")), *(page for f in FOLDERS for page in sorted(f.rglob("*.md")))]
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)

@@ -10,14 +10,14 @@ import pytest
 
 from benchmarks.card import KNESER_NEY, TURNS, Writer
 from benchmarks.driving import scored_prompts
+from benchmarks.harness import SHIPPED
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
 from service.engine.interface import EngineInfo
 from service.engine.loading import load_engine
 from service.engine.options import EngineOptions
 
-PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"
-ENGLISH, RUSSIAN = PRETRAINED / "en-small", PRETRAINED / "ru-small"
+ENGLISH, RUSSIAN = SHIPPED, SHIPPED.with_name("ru-small")
 LARGEST_FILES = 20e6  # bytes
 MOST_PARAMETERS = 12e6  # what stays in a processor's cache
 SENTENCES = {
@@ -65,16 +65,18 @@ def test_it_is_served_in_int8_unless_told_otherwise(loaded: tuple[Engine, Engine
     assert loaded[1].precision == "int8"
 
 
-def test_english_lies_well_under_the_n_grams() -> None:
-    test_sets = load_checkpoint(ENGLISH).metrics["test_sets"]
+@pytest.mark.parametrize("folder", [ENGLISH], indirect=True)
+def test_english_lies_well_under_the_n_grams(checkpoint: Checkpoint) -> None:
+    test_sets = checkpoint.metrics["test_sets"]
     for name, ngrams in json.loads(KNESER_NEY.read_text())["test_sets"].items():
         found = test_sets[name]
         assert found["word_perplexity"] <= 0.85 * ngrams["mix"][1], name
         assert found["restarted_word_perplexity"] < ngrams["pooled"][1], name
 
 
-def test_equal_networks_of_other_kinds_lie_behind_it() -> None:
-    metrics = load_checkpoint(RUSSIAN).metrics
+@pytest.mark.parametrize("folder", [RUSSIAN], indirect=True)
+def test_equal_networks_of_other_kinds_lie_behind_it(checkpoint: Checkpoint) -> None:
+    metrics = checkpoint.metrics
     assert set(metrics["baselines"]) == {"elman", "window_mlp"}
     for other in metrics["baselines"].values():
         for name, found in metrics["test_sets"].items():
@@ -97,10 +99,11 @@ def test_it_prefers_sentences_to_their_words_in_another_order(
         assert own > max(others), sentence
 
 
-def test_it_answers_in_turns_that_end() -> None:
-    checkpoint = load_checkpoint(ENGLISH)
-    engine, _ = load_engine(ENGLISH, EngineOptions(precision="auto", device="cpu"))
-    answers = Writer(checkpoint, engine).conversation(TURNS["en"])
+@pytest.mark.parametrize("folder", [ENGLISH], indirect=True)
+def test_it_answers_in_turns_that_end(
+    checkpoint: Checkpoint, loaded: tuple[Engine, EngineInfo]
+) -> None:
+    answers = Writer(checkpoint, loaded[0]).conversation(TURNS["en"])
     assert len(answers) == 10
     for _, answer in answers:
         assert answer.rstrip().endswith((".", "?", "!")), answer

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -7,23 +6,13 @@ import torch
 from models.architectures import build_model
 from models.baselines import ElmanLayer
 from models.config import Architecture, ModelConfig
+from tests.models.small_networks import VOCAB, small_config
 
-VOCAB = 11
-
-
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def test_the_window_network_sees_its_window_and_nothing_before() -> None:
-    config = ModelConfig(
-        architecture="window_mlp", vocab_size=VOCAB, embedding_size=6, hidden_sizes=(8, 6), window=3
-    )
-    model = build_model(config)
+    model = build_model(small_config("window_mlp"))
     ids = torch.randint(VOCAB, (7, 1))
     with torch.no_grad():
         before, _ = model(ids, model.initial_state(1))

@@ -1,37 +1,16 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from models.architectures import build_model
-from models.config import Architecture, ModelConfig
 from models.language_model import LanguageModel
+from tests.models.small_networks import VOCAB, small_config
 
-VOCAB = 11
-
-
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def config(architecture: Architecture) -> ModelConfig:
-    return ModelConfig(
-        architecture=architecture,
-        vocab_size=VOCAB,
-        embedding_size=6,
-        hidden_sizes=(8, 6),
-        residual=True,
-        window=3,
-    )
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 @pytest.fixture(params=["lstm", "elman", "window_mlp"])
 def model(request: pytest.FixtureRequest) -> LanguageModel:
-    model = build_model(config(request.param))
+    model = build_model(small_config(request.param))
     torch.nn.init.normal_(model.embedding.weight)
     return model.eval()
 

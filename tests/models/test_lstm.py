@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from models.config import ModelConfig
 from models.lstm import LSTMLanguageModel, LSTMLayer, LSTMState
 
+pytestmark = pytest.mark.usefixtures("double_precision")
 VOCAB = 11
 CONFIGS = {
     "tied": ModelConfig(vocab_size=VOCAB, embedding_size=6, hidden_sizes=(8, 6)),
@@ -19,15 +19,6 @@ CONFIGS = {
     "skips": ModelConfig(vocab_size=VOCAB, embedding_size=6, hidden_sizes=(6, 6, 6), residual=True),
 }
 id_lists = st.lists(st.integers(0, VOCAB - 1), min_size=2, max_size=12)
-
-
-@pytest.fixture(autouse=True)
-def double_precision() -> Iterator[None]:
-    """So that two ways to the same number may differ by rounding of 1e-16 only."""
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 def build(config: ModelConfig) -> LSTMLanguageModel:
