@@ -6,7 +6,7 @@ A source is a file with options: `FILE` or `FILE@option,option`.
                as text without its role
     turns      every turn of a dialogue is a dialogue of its own
     asr        as recognisers write: lower case, no punctuation but apostrophes
-    asr=P      a share P of the documents (of the parts, in running text) that way
+    asr=P      a share P of the documents (of the parts, in running text, as documents) that way
     also-asr   everything in both renderings
     repeat=N   N passes over the file in each epoch
 
@@ -22,7 +22,7 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
@@ -92,11 +92,35 @@ def read_source(source: Source, *, part_bytes: int = 1 << 20) -> Iterator[Docume
     """Documents of a source, long running text in parts of about `part_bytes`, all renderings."""
     for _ in range(source.repeat):
         for share in source.asr_shares:
-            for number, document in enumerate(_read_documents(source, part_bytes)):
-                if int((number + 1) * share) > int(number * share):  # spread evenly
-                    yield replace(render_asr(document), starts=True, ends=True)
-                else:
-                    yield document
+            yield from _rendered(_read_documents(source, part_bytes), share)
+
+
+def read_sources(sources: Iterable[Source]) -> Iterator[Document]:
+    """Documents of all sources, one source after the other."""
+    return (document for source in sources for document in read_source(source))
+
+
+def empty_corpus(sources: Iterable[Source]) -> CorpusError:
+    """The error to raise where none of the sources holds any text."""
+    names = ", ".join(str(source.path) for source in sources)
+    return CorpusError(f"the corpus is empty: {names} hold no text")
+
+
+def _rendered(documents: Iterable[Document], share: float) -> Iterator[Document]:
+    """A share of the documents as recognisers write, spread evenly.
+
+    Where the rendering changes inside of running text, a document ends and another begins.
+    """
+    held, held_spoken = None, False
+    for number, document in enumerate(documents):
+        spoken = int((number + 1) * share) > int(number * share)
+        if held is not None:
+            changes = spoken != held_spoken
+            yield replace(held, ends=held.ends or changes)
+            document = replace(document, starts=document.starts or changes)
+        held, held_spoken = render_asr(document) if spoken else document, spoken
+    if held is not None:
+        yield held
 
 
 def _read_documents(source: Source, part_bytes: int) -> Iterator[Document]:

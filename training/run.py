@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +14,13 @@ from models.architectures import build_model
 from models.checkpoint import TOKENIZER, Checkpoint, load_checkpoint
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig
-from training.corpus import CorpusError, Source, parse_source, read_source
+from training.corpus import Source, empty_corpus, parse_source, read_sources
 from training.data import TokenStreams
 from training.distributed import Workers, join, say
 from training.learner import Learner
 from training.publish import Origin, Publisher
 from training.run_state import recover_run
+from training.sample import KeptDocuments, LineSample
 from training.shards import Shard, token_dtype, write_shard
 from training.trainer import Outcome, Trainer
 
@@ -67,15 +67,22 @@ def prepare(request: RunRequest) -> None:
     corpus = [parse_source(argument) for argument in request.corpus]
     valid = [parse_source(argument) for argument in request.valid]
     prepare_folder(request, folder)
-    tokenizer = obtain_tokenizer(request, corpus, folder)
-    for name, sources in (("train", corpus), ("valid", valid)):
-        write_shard(
-            sources,
-            tokenizer,
-            folder / f"{name}.tokens",
-            assistant_only=request.config.chat.loss_on == "assistant",
-            processes=request.processes,
-        )
+    with KeptDocuments(folder / "train.documents") as kept:
+        tokenizer = given_tokenizer(request, folder)
+        read = None if tokenizer is not None else kept
+        if tokenizer is None:
+            say("training the tokenizer")
+            tokenizer = train_tokenizer(request.config, corpus, kept)
+        tokenizer.save(folder / TOKENIZER)
+        for name, sources, documents in (("train", corpus, read), ("valid", valid, None)):
+            write_shard(
+                sources,
+                tokenizer,
+                folder / f"{name}.tokens",
+                documents=documents,
+                assistant_only=request.config.chat.loss_on == "assistant",
+                processes=request.processes,
+            )
 
 
 def _train(request: RunRequest, workers: Workers) -> Outcome:
@@ -126,27 +133,33 @@ def prepare_folder(request: RunRequest, folder: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def obtain_tokenizer(request: RunRequest, corpus: Sequence[Source], folder: Path) -> Tokenizer:
-    """The tokenizer given, that of the base or of the run being resumed, or a new one; kept."""
-    kept = folder / TOKENIZER
+def given_tokenizer(request: RunRequest, folder: Path) -> Tokenizer | None:
+    """The tokenizer of the base, the one named, or that of the run being resumed, if any."""
     if request.init_from is not None:
-        tokenizer = _base(request, request.init_from).tokenizer
-    elif request.tokenizer is not None:
-        tokenizer = Tokenizer.from_file(request.tokenizer)
-    elif kept.exists():
-        return Tokenizer.from_file(kept)
-    else:
-        say("training the tokenizer")
-        settings = request.config.tokenizer
-        tokenizer = Tokenizer.train(
-            sample_lines(corpus, settings.sample_bytes, request.config.loop.seed),
-            vocab_size=settings.vocab_size,
-            model_type=settings.model_type,
-            character_coverage=settings.character_coverage,
-            normalizer=settings.normalizer,
-        )
-    tokenizer.save(kept)
-    return tokenizer
+        return _base(request, request.init_from).tokenizer
+    if request.tokenizer is not None:
+        return Tokenizer.from_file(request.tokenizer)
+    kept = folder / TOKENIZER
+    return Tokenizer.from_file(kept) if kept.exists() else None
+
+
+def train_tokenizer(
+    config: TrainConfig, corpus: Sequence[Source], kept: KeptDocuments
+) -> Tokenizer:
+    """A tokenizer trained on a sample of the corpus, whose documents are kept on the way."""
+    settings = config.tokenizer
+    sample = LineSample(settings.sample_bytes, config.loop.seed)
+    for document in kept.keep(read_sources(corpus)):
+        sample.add(document)
+    if not (lines := sample.lines()):
+        raise empty_corpus(corpus)
+    return Tokenizer.train(
+        lines,
+        vocab_size=settings.vocab_size,
+        model_type=settings.model_type,
+        character_coverage=settings.character_coverage,
+        normalizer=settings.normalizer,
+    )
 
 
 def _base(request: RunRequest, folder: Path) -> Checkpoint:
@@ -199,22 +212,3 @@ def valid_streams(shard: Shard, workers: Workers) -> TokenStreams:
         if streams % workers.size == 0 and tokens >= 64 * streams:
             return TokenStreams(shard, streams, seed=0, mine=workers.share(streams))
     return TokenStreams(shard, 1, seed=0, mine=slice(0, 1) if workers.is_main else slice(0, 0))
-
-
-def sample_lines(corpus: Sequence[Source], sample_bytes: int, seed: int) -> Iterator[str]:
-    """About `sample_bytes` of lines, drawn evenly over all sources, the same for the same seed."""
-    total = sum(len(line) for line in _lines(corpus))
-    if not total:
-        names = ", ".join(str(source.path) for source in corpus)
-        raise CorpusError(f"the corpus is empty: {names} hold no text")
-    draw, share = random.Random(seed), sample_bytes / total
-    for line in _lines(corpus):
-        if draw.random() < share:
-            yield line
-
-
-def _lines(corpus: Sequence[Source]) -> Iterator[str]:
-    for source in corpus:
-        for document in read_source(source):
-            texts = [turn.content for turn in document.turns] or document.text.split("\n")
-            yield from filter(None, texts)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.sentencepiece_model import END
 from models.tokenizer import Tokenizer
-from training.corpus import CorpusError, Document, Source, read_source
+from training.corpus import CorpusError, Document, Source, empty_corpus, read_sources
 
 _BLOCK_BYTES = 1 << 20
 
@@ -77,13 +77,14 @@ def write_shard(
     tokenizer: Tokenizer,
     path: Path,
     *,
+    documents: Iterable[Document] | None = None,
     assistant_only: bool = False,
     processes: int = 1,
 ) -> Shard:
     """Encode `sources` into the file `path`, unless it already holds just that.
 
-    Blocks are encoded side by side and written in order, so the files do not depend on
-    `processes`.
+    `documents` are what the sources hold, where they have been read already. Blocks are encoded
+    side by side and written in order, so the files do not depend on `processes`.
     """
     counted = path.with_suffix(".counted") if assistant_only else None
     shard = Shard(path, counted, tokenizer.vocab_size)
@@ -93,11 +94,10 @@ def write_shard(
         return shard
     path.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
-    documents = (document for source in sources for document in read_source(source))
-    _write(shard, _encoded(documents, tokenizer, processes))
+    read = read_sources(sources) if documents is None else documents
+    _write(shard, _encoded(read, tokenizer, processes))
     if path.stat().st_size == 0:
-        names = ", ".join(str(source.path) for source in sources)
-        raise CorpusError(f"the corpus is empty: {names} hold no text")
+        raise empty_corpus(sources)
     record.write_text(json.dumps(fingerprint))
     return shard
 
@@ -139,14 +139,15 @@ def _encoded(
 ) -> Iterator[Encoded]:
     """All documents block by block in order, whatever the number of processes."""
     if processes == 1:
-        yield from (encode_documents(tokenizer, block) for block in _blocks(documents))
+        yield from (encode_documents(tokenizer, block) for block in blocks(documents))
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, _Worker.load, (tokenizer.model_bytes,)) as pool:
-        yield from pool.imap(_Worker.encode, _blocks(documents))
+        yield from pool.imap(_Worker.encode, blocks(documents))
 
 
-def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """The documents in lists of about a megabyte of text each."""
     block: list[Document] = []
     size = 0
     for document in documents:

@@ -3,6 +3,7 @@ import json
 import lzma
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,27 @@ def test_turns_need_dialogues(argument: str) -> None:
         CorpusError, match=r"turns goes with dialogues in \.jsonl, and not with lines"
     ):
         parse_source(argument)
+
+
+@given(st.integers(1, 12), st.sampled_from([0.1, 0.34, 0.5, 0.75, 0.99, 1.0]))
+def test_where_the_rendering_of_running_text_changes_a_document_ends_and_another_begins(
+    num_parts: int, share: float
+) -> None:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(f"Line {n}!\n" for n in range(num_parts))
+        file.flush()
+        source = Source(path=Path(file.name), asr_shares=(share,))
+        parts = list(read_source(source, part_bytes=1))
+    spoken = [part.text.islower() for part in parts]
+    changes = [one != other for one, other in pairwise(spoken)]
+    assert len(parts) == num_parts
+    assert sum(spoken) == int(num_parts * share)
+    assert [part.starts for part in parts] == [True, *changes]
+    assert [part.ends for part in parts] == [*changes, True]
+
+
+def test_documents_that_are_whole_stay_whole_beside_rendered_ones(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("".join(f"Line {n}!\n" for n in range(9)))
+    documents = list(read_source(parse_source(f"{tmp_path}/s.txt@lines,asr=0.5")))
+    assert len(documents) == 9
+    assert all(document.starts and document.ends for document in documents)
