@@ -20,9 +20,9 @@ from benchmarks.driving import run
 from benchmarks.harness import SHIPPED, replace_between
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
-from service.engine.loading import load_engine
-from service.engine.options import EngineOptions
-from service.engine.request import Request, SamplingParams
+from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.loading import load_engine
+from service.engine.request import EngineRequest, SamplingParams
 
 BEGIN = "<!-- written by `python -m benchmarks.card` -->"
 END = "<!-- until here -->"
@@ -180,7 +180,7 @@ class Writer:
             ),
             **self.defaults,
         )
-        request = Request(request_id="x", prompts=(tuple(ids),), sampling=params)
+        request = EngineRequest(request_id="x", prompts=(tuple(ids),), sampling=params)
         outputs = run(self.engine, [request])
         drawn = [token.token_id for output in outputs for token in output.tokens]
         return drawn[:-1] if drawn[-1] in stops else drawn

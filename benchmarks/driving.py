@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from service.engine.engine import Engine
-from service.engine.request import Floats, Priority, Request, RequestOutput
+from service.engine.request import EngineRequest, Floats, Priority, RequestOutput
 
 
-def run(engine: Engine, requests: Iterable[Request]) -> list[RequestOutput]:
+def run(engine: Engine, requests: Iterable[EngineRequest]) -> list[RequestOutput]:
     """Everything that the engine says until the requests are done."""
     for request in requests:
         engine.add_request(request)
@@ -28,7 +28,7 @@ def scored_prompts(
     outputs = run(
         engine,
         (
-            Request(
+            EngineRequest(
                 request_id=str(number),
                 prompts=tuple(map(tuple, prompts)),
                 prompt_logprobs=0,

@@ -10,7 +10,7 @@ int8_gemm_fraction_b64: seconds of one step's matrix products at 64 rows over se
     runner's `step` and `logprobs`. The products: ONNX Runtime's MatMulInteger, uint8 times constant
     int8 to int32, in one session that does nothing else, [64, 512] x [512, 2048] for layer 0,
     [64, 1024] x [1024, 2048] for layer 1, [64, 512] x [512, 8192] for the softmax.
-sampling_share_b64: seconds of service.engine.sampler.sample for 64 rows over the runner's seconds.
+sampling_share_b64: seconds of engine.sampling.sampler.sample for 64 rows over the runner's seconds.
     Settings: temperature 0.8, top_k 50, top_p 0.95, presence and frequency penalty 0.2, logprobs 5;
     each row has generated 128 tokens; rows are distributed by Zipf's law. As in the service, seven
     control tokens are never sampled.
@@ -49,11 +49,11 @@ from benchmarks.model_s import MODEL_S, build_runner, check_error, new_engine, r
 from benchmarks.streams import generate, stream_requests
 from models.config import ModelConfig
 from models.weights import Weights
-from service.engine.adjustments import SampleState
-from service.engine.onnx_graph import Arithmetic
 from service.engine.request import Floats, SamplingParams
-from service.engine.runner import ModelRunner
-from service.engine.sampler import Scratch, sample
+from service.engine.runners.base import ModelRunner
+from service.engine.runners.onnx_graph import Arithmetic
+from service.engine.sampling.logits_processors import SampleState
+from service.engine.sampling.sampler import Scratch, sample
 
 ROWS = 64
 # Control tokens, which the service never lets a text contain.

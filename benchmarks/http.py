@@ -50,8 +50,8 @@ from benchmarks.model_s import new_engine
 from benchmarks.service_process import running_service
 from benchmarks.streams import generate, stream_requests
 from models.checkpoint import load_checkpoint
-from service.engine.loading import build_runner
-from service.engine.options import EngineOptions
+from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.loading import build_runner
 from service.engine.request import SamplingParams
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from models.config import ModelConfig
-from service.engine.onnx_session import constant, declare, new_session, serialize
+from service.engine.runners.onnx_session import constant, declare, new_session, serialize
 
 
 def product_shapes(config: ModelConfig) -> list[tuple[int, int]]:

@@ -8,9 +8,9 @@ from models.checkpoint import expected_shapes
 from models.config import ModelConfig
 from models.weights import Weights
 from service.engine.engine import Engine
-from service.engine.onnx_graph import Arithmetic
-from service.engine.onnx_runner import OnnxRunner
-from service.engine.runner import ModelRunner
+from service.engine.runners.base import ModelRunner
+from service.engine.runners.onnx_graph import Arithmetic
+from service.engine.runners.onnx_runner import OnnxRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
 

@@ -26,9 +26,9 @@ import jiwer
 from benchmarks.driving import scored_prompts
 from benchmarks.harness import SHIPPED
 from models.checkpoint import load_checkpoint, record_metrics
-from service.engine.loading import load_engine
-from service.engine.options import EngineOptions
-from service.rescoring import Combination, Scored, combine
+from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.loading import load_engine
+from service.text.rescoring import Combination, Scored, combine
 
 MIXES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 

@@ -49,8 +49,8 @@ from benchmarks.model_s import (
 from benchmarks.nbest import Lists, made_up_lists, read_lists
 from models.checkpoint import TOKENIZER
 from models.tokenizer import Tokenizer
-from service.engine.onnx_graph import Arithmetic
-from service.engine.runner import ModelRunner
+from service.engine.runners.base import ModelRunner
+from service.engine.runners.onnx_graph import Arithmetic
 
 ROWS = 128
 DEFAULT_LISTS = PROJECT.parent / "shared" / "data" / "nbest-pocketsphinx-dev" / "dev.jsonl.gz"

@@ -29,9 +29,9 @@ from benchmarks.model_s import (
     new_engine,
     random_weights,
 )
-from service.engine.onnx_graph import Arithmetic
 from service.engine.request import Floats
-from service.engine.runner import ModelRunner
+from service.engine.runners.base import ModelRunner
+from service.engine.runners.onnx_graph import Arithmetic
 
 TEXTS, TOKENS, ROWS = 64, 32, 64
 

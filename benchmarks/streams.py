@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from benchmarks.driving import run
 from service.engine.engine import Engine
-from service.engine.request import Request, SamplingParams
+from service.engine.request import EngineRequest, SamplingParams
 
 
 def stream_requests(
     prompts: Sequence[Sequence[int]], sampling: SamplingParams, first_seed: int = 0
-) -> list[Request]:
+) -> list[EngineRequest]:
     """A request a prompt, each with a seed of its own."""
     return [
-        Request(
+        EngineRequest(
             request_id=str(k),
             prompts=(tuple(prompt),),
             sampling=replace(sampling, seed=first_seed + k),
@@ -24,7 +24,7 @@ def stream_requests(
     ]
 
 
-def generate(engine: Engine, requests: Sequence[Request]) -> int:
+def generate(engine: Engine, requests: Sequence[EngineRequest]) -> int:
     """Run the requests to their end; returns how many tokens were generated.
 
     Raises RuntimeError where that is not what they asked for.

@@ -40,9 +40,9 @@ def _serve(**given: Any) -> None:
         raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")
     # Imported now, so that --help and refusals need not wait; and the web framework, which takes
     # as long as the model, while the engine loads that.
-    from service.engines import engine_factory
+    from service.engine.hosts.build import build_engine
 
-    engine = engine_factory(settings).build(settings.model)
+    engine = build_engine(settings.model, settings.engine_options)
     if isinstance(engine, Launchable):
         engine.launch()
     from service.server import run

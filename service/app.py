@@ -11,27 +11,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from service.api import (
-    docs,
-    next_token,
-    next_word,
-    openai,
-    ops,
-    rescore,
-    score,
-    tokenization,
-)
-from service.api import models as model_list
-from service.api.context import AppContext
-from service.api.errors import install_error_handlers
-from service.api.middleware import MIDDLEWARE
-from service.api.openapi import describe_api
-from service.engine.interface import AsyncEngine
-from service.engines import engine_factory
+from service.api import health, model_list, next_token, next_word, rescore, score, tokenize
+from service.api.openai import routes as openai_routes
+from service.engine.hosts.async_engine import AsyncEngine
+from service.engine.hosts.build import EngineFactory
+from service.http import openapi
+from service.http.dependencies import AppContext
+from service.http.errors import install_error_handlers
+from service.http.middleware import MIDDLEWARE
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.registry import ModelRegistry
-from service.serving import ServedModel
+from service.served_model import ServedModel
 from service.settings import Settings
 from service.state_token import StateCodec
 
@@ -40,11 +31,11 @@ _ROUTERS = (
     rescore.router,
     next_token.router,
     next_word.router,
-    openai.router,
+    openai_routes.router,
     model_list.router,
-    tokenization.router,
-    ops.router,
-    docs.router,
+    tokenize.router,
+    health.router,
+    openapi.router,
 )
 _DESCRIPTION = """Score texts, ask for the distribution over what comes next, and generate, with
 LSTM language models. Every log-probability is a natural logarithm."""
@@ -78,7 +69,7 @@ def create_app(
     for middleware in reversed(MIDDLEWARE):
         app.add_middleware(middleware, context=lambda: context)
     app.openapi = partial(  # type: ignore[method-assign]
-        describe_api, app, needs_key=bool(settings.api_keys)
+        openapi.describe_api, app, needs_key=bool(settings.api_keys)
     )
     return app
 
@@ -89,7 +80,8 @@ def _build_context(
     if models is not None:
         registry = ModelRegistry.of_models(models)
     else:
-        registry = ModelRegistry(settings.model, settings.models, engine_factory(settings), engine)
+        factory = EngineFactory.of(settings.engine_options, settings.models_memory_mb << 20)
+        registry = ModelRegistry(settings.model, settings.models, factory, engine)
     key = settings.state_key
     return AppContext(
         settings=settings,

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoint import CONFIG, CheckpointError
-from service.engine.interface import AsyncEngine, EngineUnavailableError
-from service.engines import EngineFactory
-from service.serving import ServedModel
-from service.stored_model import ModelFacts, StoredModel, read_stored_model
+from service.engine.hosts.async_engine import AsyncEngine, EngineUnavailableError
+from service.engine.hosts.build import EngineFactory
+from service.served_model import ModelFacts, ServedModel, read_facts
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ class ModelRegistry:
         entry = self._find(name)
         if entry.facts is None:
             assert entry.folder is not None
-            entry.facts = await asyncio.to_thread(read_stored_model, entry.folder)
+            entry.facts = await asyncio.to_thread(read_facts, entry.folder)
         return entry.facts
 
     async def start(self) -> None:
@@ -196,7 +195,7 @@ class ModelRegistry:
     async def _load_folder(self, entry: _Entry) -> ServedModel:
         assert entry.folder is not None
         assert self._factory is not None
-        stored = await asyncio.to_thread(read_stored_model, entry.folder)
+        stored = await asyncio.to_thread(read_facts, entry.folder)
         entry.facts, entry.num_bytes = stored, self._factory.size(stored.config)
         async with self._changing:
             if entry is not self._default:
@@ -210,7 +209,7 @@ class ModelRegistry:
             except BaseException:
                 await engine.stop(0)
                 raise
-        return _served(stored, engine)
+        return ServedModel.of(stored, engine)
 
     async def _make_room(self, entry: _Entry, budget_bytes: int) -> None:
         """Unload idle models, least recently used first, until `entry` fits into the budget."""
@@ -238,18 +237,3 @@ class ModelRegistry:
         entry.model = None
         logger.info("unloading model %r to make room", entry.name)
         await model.engine.stop(0)
-
-
-def _served(stored: StoredModel, engine: AsyncEngine) -> ServedModel:
-    return ServedModel(
-        name=stored.name,
-        created=stored.created,
-        config=stored.config,
-        tokenizer=stored.tokenizer,
-        engine=engine,
-        digest=stored.digest,
-        chat_template=stored.chat_template,
-        sampling_defaults=stored.sampling_defaults,
-        metrics=stored.metrics,
-        card=stored.card,
-    )

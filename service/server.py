@@ -13,11 +13,11 @@ from typing import Any
 import click
 import uvicorn
 
-from service.api.context import AppContext
+from models.config import num_parameters
 from service.app import create_app
-from service.engine.interface import AsyncEngine
-from service.model_size import num_parameters
-from service.serving import ServedModel
+from service.engine.hosts.async_engine import AsyncEngine
+from service.http.dependencies import AppContext
+from service.served_model import ServedModel
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.engine.hosts.async_engine import Device, EngineOptions, Mode, Precision
+
 _PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"
 _MIB = 1 << 20
 
@@ -38,25 +40,32 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models compute")
-    precision: Literal["auto", "int8", "fp32"] = Field(
-        "auto",
+    device: Device = Field(EngineOptions.device, description="where models compute")
+    precision: Precision = Field(
+        EngineOptions.precision,
         description="arithmetic of the matrix products; auto: int8 where the checkpoint's measured "
         "loss is negligible, else fp32",
     )
-    engine: Literal["process", "thread"] = Field(
-        "process", description="engines in processes of their own, or in a thread of the server"
+    engine: Mode = Field(
+        EngineOptions.mode,
+        description="engines in processes of their own, or in a thread of the server",
     )
-    replicas: int = Field(1, ge=1, description="engine processes per model")
-    threads: int = Field(1, ge=1, description="threads of each engine process")
+    replicas: int = Field(EngineOptions.replicas, ge=1, description="engine processes per model")
+    threads: int = Field(EngineOptions.threads, ge=1, description="threads of each engine process")
     max_num_seqs: int = Field(
-        128, ge=1, description="sequences that advance together in one step of an engine"
+        EngineOptions.max_num_seqs,
+        ge=1,
+        description="sequences that advance together in one step of an engine",
     )
     max_waiting: int = Field(
-        256, ge=1, description="requests that may wait for an engine; above it: 429"
+        EngineOptions.max_waiting,
+        ge=1,
+        description="requests that may wait for an engine; above it: 429",
     )
     cache_mb: int = Field(
-        64, ge=0, description="state cache of each engine process, in MiB; 0 switches it off"
+        EngineOptions.cache_bytes // _MIB,
+        ge=0,
+        description="state cache of each engine process, in MiB; 0 switches it off",
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
@@ -95,6 +104,20 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severity that is logged"
     )
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """How each engine is run."""
+        return EngineOptions(
+            device=self.device,
+            precision=self.precision,
+            mode=self.engine,
+            replicas=self.replicas,
+            threads=self.threads,
+            max_num_seqs=self.max_num_seqs,
+            max_waiting=self.max_waiting,
+            cache_bytes=self.cache_mb * _MIB,
+        )
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
         "models.checkpoint",
         "service.__main__",
         "service.server",
-        "service.engines",
-        "service.engine.loading",
-        "service.engine.process_worker",
+        "service.engine.hosts.build",
+        "service.engine.hosts.loading",
+        "service.engine.hosts.process_worker",
     ],
 )
 def test_a_module_that_serving_imports_leaves_torch_alone(module: str) -> None:

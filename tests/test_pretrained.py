@@ -13,9 +13,8 @@ from benchmarks.driving import scored_prompts
 from benchmarks.harness import SHIPPED
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
-from service.engine.interface import EngineInfo
-from service.engine.loading import load_engine
-from service.engine.options import EngineOptions
+from service.engine.hosts.async_engine import EngineInfo, EngineOptions
+from service.engine.hosts.loading import load_engine
 
 ENGLISH, RUSSIAN = SHIPPED, SHIPPED.with_name("ru-small")
 LARGEST_FILES = 20e6  # bytes

@@ -8,8 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from service.api.body import JSONBody, StrictRoute
-from service.api.computing import (
+from service.api.client import (
     collect,
     count_usage,
     new_request_id,
@@ -17,11 +16,6 @@ from service.api.computing import (
     read_history,
     sealed_states,
 )
-from service.api.context import AppContext
-from service.api.deps import Context, resolve_model
-from service.api.errors import invalid
-from service.api.limits import check_count, check_token_ids
-from service.api.prompts import Prompt, build_prompt
 from service.api.schemas import (
     ModelName,
     RequestModel,
@@ -32,10 +26,13 @@ from service.api.schemas import (
     Usage,
     error_responses,
 )
-from service.api.scoring import name_token
-from service.engine import request as engine
-from service.engine.request import NextToken, NextTokenOutput
-from service.serving import ServedModel
+from service.engine.request import EngineRequest, NextToken, NextTokenOutput
+from service.http.dependencies import AppContext, Context, resolve_model
+from service.http.errors import check_count, check_token_ids, invalid
+from service.http.json_body import JSONBody, StrictRoute
+from service.served_model import ServedModel
+from service.text.history import Prompt, build_prompt
+from service.text.score_figures import name_token
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -124,7 +121,7 @@ async def next_token(
     model = await resolve_model(request, body.model)
     chosen = _check(body, context, model, is_raw=is_raw)
     prompt = await _build_prompt(context, model, body)
-    work = engine.Request(
+    work = EngineRequest(
         request_id=new_request_id(),
         prompts=(prompt.ids,),
         start=prompt.before.start,

@@ -9,18 +9,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.body import JSONBody, StrictRoute
-from service.api.computing import Collected, collect, new_request_id, read_history
-from service.api.context import AppContext
-from service.api.deps import Context, resolve_model
-from service.api.errors import invalid
-from service.api.limits import check_count
-from service.api.prompts import Floats, History
+from service.api.client import Collected, check_begun, collect, new_request_id, read_history
 from service.api.schemas import ModelName, RequestModel, StateToken, Usage, error_responses
-from service.api.starting import check_begun
-from service.engine import request as engine
-from service.engine.request import NextToken, PromptOutput
-from service.next_word import (
+from service.engine.request import EngineRequest, NextToken, PromptOutput
+from service.http.dependencies import AppContext, Context, resolve_model
+from service.http.errors import check_count, invalid
+from service.http.json_body import JSONBody, StrictRoute
+from service.served_model import ServedModel
+from service.text.history import Floats, History
+from service.text.word_search import (
     Path,
     check_word,
     context_tokens,
@@ -28,7 +25,6 @@ from service.next_word import (
     word_end_logprob,
     word_logprob,
 )
-from service.serving import ServedModel
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -216,7 +212,7 @@ class _Begun:
         return logprobs
 
     async def _compute(self, paths: Sequence[Path], *, scored: bool) -> Collected:
-        request = engine.Request(
+        request = EngineRequest(
             request_id=new_request_id(),
             prompts=tuple(paths),
             start=self.state,
@@ -227,7 +223,7 @@ class _Begun:
 
 
 async def _begin(model: ServedModel, history: History, prompt: Path) -> _Begun:
-    request = engine.Request(
+    request = EngineRequest(
         request_id=new_request_id(),
         prompts=(prompt,),
         start=history.start,

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from service.api.errors import ApiError
+from service.http.errors import ApiError
 
 logger = logging.getLogger(__name__)
 

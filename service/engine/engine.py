@@ -6,27 +6,36 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from service.engine.adjustments import SampleState, modified
-from service.engine.beam import BeamSearch, Candidate
-from service.engine.candidates import top_candidates
-from service.engine.checks import check_request
-from service.engine.node_steps import Counters, NodeEnd, advance_nodes, run_sequences
-from service.engine.prefix_memory import PrefixMemory
+from service.engine.beam_search import BeamSearch, Candidate
 from service.engine.prefix_tree import Node
 from service.engine.request import (
+    EngineRequest,
     FinishReason,
     Floats,
     NextTokenOutput,
     PromptOutput,
-    Request,
     RequestOutput,
     TokenOutput,
+    check_request,
 )
-from service.engine.runner import ModelRunner
-from service.engine.sampler import Scratch, sample, top_logprobs
+from service.engine.runners.base import ModelRunner
+from service.engine.sampling.logits_processors import SampleState, modified
+from service.engine.sampling.sampler import Scratch, sample, top_logprobs
+from service.engine.sampling.top_candidates import top_candidates
 from service.engine.scheduler import Scheduler
-from service.engine.state_cache import StateCache, start_key
-from service.engine.units import BeamUnit, NodeUnit, Progress, SampleUnit, Scores, Unit
+from service.engine.sequences import (
+    BeamUnit,
+    Counters,
+    NodeEnd,
+    NodeUnit,
+    Progress,
+    SampleUnit,
+    Scores,
+    Unit,
+    advance_nodes,
+    run_sequences,
+)
+from service.engine.state_cache import PrefixMemory, StateCache, start_key
 
 _NOTHING_LEFT = "the sampling settings exclude every token"
 
@@ -49,7 +58,7 @@ class Engine:
         self._progress: dict[str, Progress] = {}
         self._touched: dict[str, Progress] = {}
 
-    def add_request(self, request: Request) -> None:
+    def add_request(self, request: EngineRequest) -> None:
         """Queue a request; raises ValueError for one that cannot be computed."""
         check_request(request, self.runner.vocab_size, self.runner.layout.size)
         progress = Progress.of(request, start_key(request.start))
@@ -358,7 +367,7 @@ class Engine:
         return outputs
 
 
-def _next_token(request: Request, head: Floats | None) -> NextTokenOutput | None:
+def _next_token(request: EngineRequest, head: Floats | None) -> NextTokenOutput | None:
     wants = request.next_token
     if wants is None:
         return None

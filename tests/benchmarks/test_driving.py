@@ -12,7 +12,7 @@ from benchmarks.model_s import build_runner, new_engine, random_weights
 from benchmarks.streams import stream_requests
 from models.config import ModelConfig
 from service.engine.request import SamplingParams
-from service.engine.runner import ModelRunner
+from service.engine.runners.base import ModelRunner
 
 CONFIG = ModelConfig(vocab_size=64, embedding_size=16, hidden_sizes=(16, 16))
 

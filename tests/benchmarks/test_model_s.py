@@ -10,7 +10,7 @@ from benchmarks.streams import generate, stream_requests
 from models.checkpoint import expected_shapes
 from models.config import ModelConfig
 from service.engine.request import SamplingParams
-from service.engine.runner import ModelRunner
+from service.engine.runners.base import ModelRunner
 
 CONFIG = ModelConfig(vocab_size=64, embedding_size=16, hidden_sizes=(16, 16))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.recognition import Utterance, choose, oracle_text, read_utterances
-from service.rescoring import Combination
+from service.text.rescoring import Combination
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from service.app import create_app
-from service.serving import ServedModel
+from service.served_model import ServedModel
 from service.settings import Settings
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 

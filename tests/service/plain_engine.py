@@ -1,6 +1,6 @@
 """An honest engine in plain numpy: real numbers from a small LSTM, one sequence at a time.
 
-It keeps the promises of `service.engine.interface` and nothing else: no batching, no cache.
+It keeps the promises of `service.engine.hosts` and nothing else: no batching, no cache.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import ModelConfig
-from service.engine.interface import EngineInfo, EngineUnavailableError, QueueFullError
+from service.engine.hosts.async_engine import EngineInfo, EngineUnavailableError, QueueFullError
 from service.engine.request import (
+    EngineRequest,
     NextToken,
     NextTokenOutput,
     PromptOutput,
-    Request,
     RequestOutput,
     SamplingParams,
     TokenOutput,
@@ -96,7 +96,7 @@ class PlainEngine:
     is_ready: bool = False
     active: set[str] = field(default_factory=set)
     finished: list[str] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[EngineRequest] = field(default_factory=list)
     _stopped: set[tuple[str, int, int]] = field(default_factory=set)
 
     @property
@@ -124,7 +124,7 @@ class PlainEngine:
     def stats(self) -> Mapping[str, float]:
         return {"running": len(self.active)}
 
-    async def submit(self, request: Request) -> AsyncIterator[RequestOutput]:
+    async def submit(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
         if len(self.active) >= self.max_active:
             raise QueueFullError(f"{self.max_active} requests are waiting", retry_after=2)
         self.requests.append(request)
@@ -140,7 +140,7 @@ class PlainEngine:
         finally:
             self.active.discard(request.request_id)
 
-    def _outputs(self, request: Request) -> Iterator[RequestOutput]:
+    def _outputs(self, request: EngineRequest) -> Iterator[RequestOutput]:
         self._check(request)
         states = []
         for index in range(len(request.prompts)):
@@ -151,7 +151,7 @@ class PlainEngine:
             for token in self._generate(request, request.sampling, states):
                 yield RequestOutput(request_id=request.request_id, tokens=(token,))
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: EngineRequest) -> None:
         assert request.request_id not in self.active - {request.request_id}
         for values in (request.score_from, request.state_at):
             assert len(values) in (0, len(request.prompts))
@@ -159,7 +159,7 @@ class PlainEngine:
             assert prompt or request.start is not None
             assert all(0 <= token_id < self.info.vocab_size for token_id in prompt)
 
-    def _read(self, request: Request, index: int) -> tuple[PromptOutput, Floats]:
+    def _read(self, request: EngineRequest, index: int) -> tuple[PromptOutput, Floats]:
         prompt = request.prompts[index]
         state_at = request.state_at[index] if request.state_at else None
         first = request.score_from[index] if request.score_from else 0
@@ -195,7 +195,7 @@ class PlainEngine:
         )
 
     def _generate(
-        self, request: Request, params: SamplingParams, states: Sequence[Floats]
+        self, request: EngineRequest, params: SamplingParams, states: Sequence[Floats]
     ) -> Iterator[TokenOutput]:
         if params.beam_width is not None:
             for prompt, state in enumerate(states):
@@ -215,7 +215,12 @@ class PlainEngine:
             rows = alive
 
     def _sample(
-        self, request: Request, params: SamplingParams, prompt: int, sample: int, state: Floats
+        self,
+        request: EngineRequest,
+        params: SamplingParams,
+        prompt: int,
+        sample: int,
+        state: Floats,
     ) -> Iterator[TokenOutput]:
         rng = np.random.default_rng([params.seed, prompt, sample])
         generated: list[int] = []

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from models.tokenizer import Tokenizer
-from service.api.openai_schemas import ChatCompletionRequest, CompletionRequest
+from service.api.openai.requests import ChatCompletionRequest, CompletionRequest
 from service.declarations import SamplingDefaults, read_declarations
 
 TEMPLATE: dict[str, Any] = {

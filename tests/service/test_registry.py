@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from models.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from models.config import ModelConfig
+from models.config import ModelConfig, num_parameters
 from models.tokenizer import Tokenizer
-from service.engine.interface import AsyncEngine, EngineUnavailableError
-from service.engines import EngineFactory
-from service.model_size import estimated_bytes, num_parameters
+from service.engine.hosts.async_engine import AsyncEngine, EngineUnavailableError
+from service.engine.hosts.build import EngineFactory, estimated_bytes
 from service.registry import ModelRegistry, UnknownModelError
-from service.serving import ServedModel
+from service.served_model import ServedModel
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 
 TEMPLATE = {

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.served_model import ServedModel
 from service.server import Server, describe, run
-from service.serving import ServedModel
 from service.settings import Settings
 from tests.service.plain_engine import PlainEngine
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from models.architectures import build_model
 from models.checkpoint import expected_shapes, load_checkpoint
 from models.config import Architecture, ModelConfig
-from service.engine.loading import load_engine
-from service.engine.options import EngineOptions
+from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.loading import load_engine
 from tests.training.small_runs import train_arguments
 from training.__main__ import main
 from training.config import RegularizationSection

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from service.engine.interface import AsyncEngine
-from service.engine.request import NextToken, Request, SamplingParams
+from service.engine.hosts.async_engine import AsyncEngine
+from service.engine.request import EngineRequest, NextToken, SamplingParams
 from tests.service.engine.driving import Result
 
 # All that travels: scores, alternatives, distributions, states, samples, beams.
 REQUESTS = (
-    Request(
+    EngineRequest(
         request_id="prompts",
         prompts=((1, 2, 3), (1, 2, 4, 5)),
         prompt_logprobs=2,
@@ -19,12 +19,12 @@ REQUESTS = (
         next_token=NextToken(top_k=2, token_ids=(7,), full=True),
         state_at=(2, None),
     ),
-    Request(
+    EngineRequest(
         request_id="samples",
         prompts=((9, 9, 8),),
         sampling=SamplingParams(n=3, max_tokens=20, top_p=0.9, logprobs=2, logit_bias={4: 1.0}),
     ),
-    Request(
+    EngineRequest(
         request_id="beams",
         prompts=((9, 9),),
         sampling=SamplingParams(beam_width=3, n=2, max_tokens=5, stop_token_ids=(1, 2, 3)),
@@ -32,13 +32,13 @@ REQUESTS = (
 )
 
 
-def endless(request_id: str = "endless") -> Request:
+def endless(request_id: str = "endless") -> EngineRequest:
     """A stream that does not end by itself in a test's time."""
     sampling = SamplingParams(max_tokens=10**6)
-    return Request(request_id=request_id, prompts=((1,),), sampling=sampling)
+    return EngineRequest(request_id=request_id, prompts=((1,),), sampling=sampling)
 
 
-async def ask(engine: AsyncEngine, request: Request) -> Result:
+async def ask(engine: AsyncEngine, request: EngineRequest) -> Result:
     result = Result()
     async for output in engine.submit(request):
         result.add(output)

@@ -9,7 +9,7 @@ import pytest
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
-from service.engine.onnx_runner import OnnxRunner
+from service.engine.runners.onnx_runner import OnnxRunner
 from tests.service.engine.small_models import SHAPES, Oracle, random_weights
 
 MAX_ROWS = 6

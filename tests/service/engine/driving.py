@@ -8,14 +8,14 @@ from typing import Any
 
 from service.engine.engine import Engine
 from service.engine.request import (
+    EngineRequest,
     Floats,
     PromptOutput,
-    Request,
     RequestOutput,
     SamplingParams,
     TokenOutput,
 )
-from service.engine.runner import ModelRunner
+from service.engine.runners.base import ModelRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
 
@@ -79,7 +79,7 @@ def collect(outputs: Iterable[RequestOutput], results: Mapping[str, Result]) -> 
         results[output.request_id].add(output)
 
 
-def run(engine: Engine, *requests: Request) -> list[Result]:
+def run(engine: Engine, *requests: EngineRequest) -> list[Result]:
     """Everything that comes of requests which arrive together."""
     results = {request.request_id: Result() for request in requests}
     for request in requests:
@@ -94,15 +94,15 @@ def run(engine: Engine, *requests: Request) -> list[Result]:
 
 def run_one(engine: Engine, **fields: Any) -> Result:
     """The result of one request that succeeds."""
-    (result,) = run(engine, Request(request_id="only", **fields))
+    (result,) = run(engine, EngineRequest(request_id="only", **fields))
     assert result.error is None
     return result
 
 
-def stream(request_id: str, max_tokens: int = 1000, n: int = 1, **fields: Any) -> Request:
+def stream(request_id: str, max_tokens: int = 1000, n: int = 1, **fields: Any) -> EngineRequest:
     """A request that draws tokens until it is told otherwise."""
     sampling = SamplingParams(max_tokens=max_tokens, n=n, seed=3)
-    return Request(request_id=request_id, prompts=((1, 2),), sampling=sampling, **fields)
+    return EngineRequest(request_id=request_id, prompts=((1, 2),), sampling=sampling, **fields)
 
 
 def some_start(runner: ModelRunner, ids: tuple[int, ...] = (7, 7, 3)) -> Floats:

@@ -15,7 +15,7 @@ from models.config import ModelConfig
 from models.lstm import LSTMLanguageModel, LSTMState
 from models.weights import Weights
 from service.engine.request import Floats
-from service.engine.state import StateLayout
+from service.engine.runners.base import StateLayout
 
 Doubles = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from models.config import ModelConfig
-from service.engine.onnx_runner import OnnxRunner
-from service.engine.request import Priority, Request, SamplingParams
+from service.engine.request import EngineRequest, Priority, SamplingParams
+from service.engine.runners.onnx_runner import OnnxRunner
 from tests.service.engine.driving import make_engine, run, run_one, some_start, stream
 from tests.service.engine.small_models import random_weights
 
@@ -27,13 +27,13 @@ from tests.service.engine.small_models import random_weights
 def test_settings_that_exclude_every_token_fail_alone(
     runner: OnnxRunner, params: SamplingParams
 ) -> None:
-    other = Request(
+    other = EngineRequest(
         request_id="other", prompts=((1, 2),), prompt_logprobs=1, sampling=SamplingParams(n=2)
     )
     (expected,) = run(make_engine(runner), other)
     for start in (None, some_start(runner)):
         prompts = ((5, 6),) if start is None else ((),)
-        failing = Request(request_id="failing", prompts=prompts, start=start, sampling=params)
+        failing = EngineRequest(request_id="failing", prompts=prompts, start=start, sampling=params)
         failed, unharmed = run(make_engine(runner, 3), failing, other)
         assert failed.error == "the sampling settings exclude every token"
         assert unharmed.bits() == expected.bits()
@@ -42,7 +42,7 @@ def test_settings_that_exclude_every_token_fail_alone(
 def test_what_cannot_be_computed_is_refused_and_leaves_nothing(runner: OnnxRunner) -> None:
     engine = make_engine(runner)
     with pytest.raises(ValueError, match="token id 9999"):
-        engine.add_request(Request(request_id="r", prompts=((9999,),)))
+        engine.add_request(EngineRequest(request_id="r", prompts=((9999,),)))
     assert not engine.has_work
     assert engine.step() == []
 
@@ -57,7 +57,7 @@ def test_bulk_scoring_does_not_stall_a_stream(runner: OnnxRunner) -> None:
     engine = make_engine(runner, 4)
     texts = tuple((k, *range(30)) for k in range(20))
     engine.add_request(
-        Request(request_id="bulk", prompts=texts, prompt_logprobs=0, priority=Priority.BULK)
+        EngineRequest(request_id="bulk", prompts=texts, prompt_logprobs=0, priority=Priority.BULK)
     )
     for _ in range(3):
         engine.step()

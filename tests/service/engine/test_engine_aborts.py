@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.engine.onnx_runner import OnnxRunner
-from service.engine.request import Request, SamplingParams
+from service.engine.request import EngineRequest, SamplingParams
+from service.engine.runners.onnx_runner import OnnxRunner
 from tests.service.engine.driving import Result, make_engine, run, some_start, stream
 
 
@@ -77,7 +77,7 @@ def test_a_request_whose_last_sample_is_stopped_is_finished(runner: OnnxRunner) 
 def test_stopping_a_sample_of_a_request_that_has_failed_does_nothing(runner: OnnxRunner) -> None:
     engine, sampling = make_engine(runner), SamplingParams(allowed_token_ids=())
     start = some_start(runner)
-    engine.add_request(Request(request_id="r", prompts=((),), start=start, sampling=sampling))
+    engine.add_request(EngineRequest(request_id="r", prompts=((),), start=start, sampling=sampling))
     engine.stop_sample("r", 0, 0)
     (output,) = engine.step()
     assert output.error is not None

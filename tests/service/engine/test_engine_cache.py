@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.engine.onnx_runner import OnnxRunner
 from service.engine.request import NextToken, SamplingParams
+from service.engine.runners.onnx_runner import OnnxRunner
 from tests.service.engine.driving import Result, make_engine, run_one, some_start, stream
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.onnx_runner import OnnxRunner
 from service.engine.request import SamplingParams
+from service.engine.runners.onnx_runner import OnnxRunner
 from tests.service.engine.driving import Result, make_engine, run_one
 from tests.service.engine.examples import CLOSE, prompt_lists, unhurried
 from tests.service.engine.small_models import Oracle

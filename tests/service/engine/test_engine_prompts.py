@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.onnx_runner import OnnxRunner
 from service.engine.prefix_tree import PrefixTree
 from service.engine.request import Floats, NextToken, SamplingParams
+from service.engine.runners.onnx_runner import OnnxRunner
 from tests.service.engine.driving import Result, make_engine, run_one, some_start
 from tests.service.engine.examples import CLOSE, prompt_lists, token_ids, unhurried
 from tests.service.engine.small_models import Oracle

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from models.config import ModelConfig
 from service.engine.engine import Engine
-from service.engine.onnx_graph import Arithmetic
-from service.engine.onnx_runner import OnnxRunner
-from service.engine.request import Floats, NextToken, Priority, Request, SamplingParams
-from service.engine.runner import ModelRunner
+from service.engine.request import EngineRequest, Floats, NextToken, Priority, SamplingParams
+from service.engine.runners.base import ModelRunner
+from service.engine.runners.onnx_graph import Arithmetic
+from service.engine.runners.onnx_runner import OnnxRunner
+from service.engine.runners.torch_runner import TorchRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
-from service.engine.torch_runner import TorchRunner
 from tests.service.engine.driving import Result, collect, make_engine, run, run_one
 from tests.service.engine.small_models import random_weights
 
@@ -57,7 +57,7 @@ class Kernels:
             starts.append(result.prompts[0].state)
         return cls(crowded, alone, texts, tuple(starts))
 
-    def by_itself(self, request: Request) -> Result:
+    def by_itself(self, request: EngineRequest) -> Result:
         return run(make_engine(self.alone, 1, cache_bytes=0), request)[0]
 
 
@@ -85,7 +85,7 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 class Visit:
     """A request, when it comes, and when it or one of its continuations is ended early."""
 
-    request: Request
+    request: EngineRequest
     expected: Result
     arrives: int
     aborted: int | None
@@ -139,7 +139,9 @@ def some_prompts(
     return tuple(prompts), start
 
 
-def some_request(rng: Random, name: str, kernels: Kernels, earlier: Sequence[Visit]) -> Request:
+def some_request(
+    rng: Random, name: str, kernels: Kernels, earlier: Sequence[Visit]
+) -> EngineRequest:
     """A request of any kind, in any combination of kinds."""
     prompts, start = some_prompts(rng, kernels, earlier)
     fields: dict[str, Any] = {}
@@ -154,7 +156,7 @@ def some_request(rng: Random, name: str, kernels: Kernels, earlier: Sequence[Vis
         fields["state_at"] = tuple(rng.choice(pair) for pair in choices)
     if rng.random() < 0.6:
         fields["sampling"] = some_sampling(rng)
-    return Request(
+    return EngineRequest(
         request_id=name,
         prompts=prompts,
         start=start,

@@ -1,0 +1,330 @@
+"""What clients may send to the OpenAI endpoints, and what is refused by name.
+
+Sampling fields are None where a request sets none: the checkpoint's default holds then, and where
+it declares none, the value in brackets at the end of the field's description. Fields of other
+servers' APIs that would change the meaning of a request and are not offered are refused; any other
+field that the schemas do not know is ignored and logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from service.api.schemas import ModelName, RequestModel, TokenId, TokenIds
+from service.http.errors import invalid
+from service.sampling_ranges import (
+    LengthPenalty,
+    MinP,
+    Penalty,
+    RepetitionPenalty,
+    Temperature,
+    TokenCount,
+    TopK,
+    TopP,
+    TypicalP,
+)
+
+_Values = tuple[Any, ...]
+
+# Field to the values, besides null, that ask for nothing.
+_GENERATION: Mapping[str, _Values] = {
+    "tools": ([],),
+    "tool_choice": ("none",),
+    "parallel_tool_calls": (),
+    "functions": ([],),
+    "function_call": ("none",),
+    "response_format": ({"type": "text"},),
+    "structured_outputs": (),
+    "guided_json": (),
+    "guided_regex": (),
+    "guided_choice": (),
+    "guided_grammar": (),
+    "grammar": ("",),
+    "audio": (),
+    "modalities": (["text"],),
+    "prediction": (),
+    "web_search_options": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "suffix": ("",),
+    "include_stop_str_in_output": (False,),
+    "skip_special_tokens": (True,),
+    "truncate_prompt_tokens": (),
+    "logits_processors": ([],),
+    "return_token_ids": (False,),
+    "priority": (0,),
+}
+UNSUPPORTED_COMPLETION: Mapping[str, _Values] = MappingProxyType(
+    {
+        **_GENERATION,
+        "messages": (),
+        "max_completion_tokens": (),
+        "top_logprobs": (),
+        "prompt_embeds": (),
+    }
+)
+UNSUPPORTED_CHAT: Mapping[str, _Values] = MappingProxyType(
+    {
+        **_GENERATION,
+        "prompt": (),
+        "echo": (False,),
+        "add_special_tokens": (False,),
+        "add_generation_prompt": (True,),
+        "continue_final_message": (False,),
+        "chat_template": (),
+        "chat_template_kwargs": ({},),
+        "documents": ([],),
+    }
+)
+UNSUPPORTED_MESSAGE: Mapping[str, _Values] = MappingProxyType(
+    {"name": (), "tool_calls": ([],), "function_call": (), "tool_call_id": (), "audio": ()}
+)
+
+
+def refuse_unsupported(
+    fields: Mapping[str, Any] | None, unsupported: Mapping[str, _Values], *, place: str = ""
+) -> None:
+    """Refuse what of `unsupported` is among the `fields` that a schema does not know.
+
+    `place`: where the fields stand in the body, as a prefix ("messages.0.").
+    """
+    for name, value in (fields or {}).items():
+        if not any(_same(value, neutral) for neutral in unsupported.get(name, (value,))):
+            raise invalid(place + name, "is not supported", code="unsupported_field")
+
+
+def _same(value: Any, neutral: Any) -> bool:
+    """Equal in JSON, where true is not 1."""
+    return type(value) is type(neutral) and bool(value == neutral)
+
+
+MAX_CHOICES = 128
+MAX_STOPS = 16
+MAX_STOP_LENGTH = 1000
+MAX_BAD_WORDS = 256
+MAX_TOP_LOGPROBS = 20
+
+
+def _kind(value: Any) -> str | None:
+    """Which member of a union `value` means, so that its faults are told and no other member's."""
+    if isinstance(value, list):
+        return f"list of {_kind(value[0])}" if value else "list of text"
+    return {str: "text", int: "id", dict: "part"}.get(type(value))
+
+
+def _either(expected: str) -> Discriminator:
+    return Discriminator(_kind, custom_error_type="wrong_form", custom_error_message=expected)
+
+
+# A list of a million faults is refused at its first one.
+_FULL_LIST = Field(min_length=1, fail_fast=True)
+PromptIds = Annotated[list[TokenId], _FULL_LIST]
+PromptField = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[list[str], _FULL_LIST, Tag("list of text")]
+    | Annotated[PromptIds, Tag("list of id")]
+    | Annotated[list[PromptIds], _FULL_LIST, Tag("list of list of id")],
+    _either("must be a string, a list of strings, a list of token ids or a list of those"),
+]
+StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+StopField = Annotated[
+    Annotated[StopString, Tag("text")]
+    | Annotated[list[StopString], Field(max_length=MAX_STOPS), Tag("list of text")],
+    _either(f"must be a string or a list of at most {MAX_STOPS} strings"),
+]
+
+
+class StreamOptions(RequestModel):
+    include_usage: bool = Field(
+        False, description="send one more chunk before `[DONE]`, with the usage and no choices"
+    )
+
+
+class GenerationRequest(RequestModel):
+    """What completions and chat completions have in common."""
+
+    model: ModelName = "default"
+    n: int = Field(1, ge=1, le=MAX_CHOICES, description="choices for each prompt")
+    best_of: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_CHOICES,
+        description="generate this many and return the `n` of the highest mean log-probability; "
+        "with `use_beam_search` the number of beams (as `n`)",
+    )
+    stop: StopField = Field([], description="strings that end the text; they are not part of it")
+    seed: int | None = Field(
+        None,
+        ge=-(2**63),
+        lt=2**63,
+        description="same request, model and seed: same answer. Without one, one is drawn. The "
+        "answer tells it",
+    )
+    stream: bool = Field(False, description="send the text as it is generated")
+    stream_options: StreamOptions | None = Field(None, description="only with `stream`")
+    user: str | None = Field(None, description="a label for the caller's own use; changes nothing")
+
+    temperature: Temperature | None = Field(None, description="divides the logits; 0 is greedy (1)")
+    top_p: TopP | None = Field(
+        None, description="the most probable tokens that reach this mass (1: all)"
+    )
+    top_k: TopK | None = Field(None, description="this many most probable tokens; 0 or -1: all (0)")
+    min_p: MinP | None = Field(
+        None, description="tokens at least this fraction as probable as the best (0)"
+    )
+    typical_p: TypicalP | None = Field(None, description="locally typical sampling (1: off)")
+    presence_penalty: Penalty | None = Field(
+        None, description="taken off the logits of tokens already in the text (0)"
+    )
+    frequency_penalty: Penalty | None = Field(
+        None, description="as `presence_penalty`, for each occurrence (0)"
+    )
+    repetition_penalty: RepetitionPenalty | None = Field(
+        None, description="above 1 discourages tokens of prompt and text (1)"
+    )
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        {}, description="by token id, what is added to its logit"
+    )
+    min_tokens: TokenCount | None = Field(
+        None, description="neither stop tokens nor stop strings end the text before (0)"
+    )
+    stop_token_ids: TokenIds = Field([], description="tokens that end the text")
+    ignore_eos: bool = Field(
+        False, description="end-of-sequence, and in a chat end-of-turn, is never generated"
+    )
+    allowed_token_ids: PromptIds | None = Field(None, description="nothing else is generated")
+    bad_words: list[StopString] = Field(
+        [],
+        max_length=MAX_BAD_WORDS,
+        description="words whose token sequences are never completed",
+    )
+    use_beam_search: bool = Field(
+        False, description="the `n` best of `best_of` beams instead of samples"
+    )
+    length_penalty: LengthPenalty | None = Field(
+        None, description="beams rank by sum of ln P / length ** this (1)"
+    )
+
+    return_tokens_as_token_ids: bool = Field(
+        False, description="write the tokens in `logprobs` as `token_id:17`"
+    )
+    prompt_logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_TOP_LOGPROBS,
+        description="return the log-probabilities of the prompt's tokens, and of this many "
+        "alternatives to each, in vLLM's form; not with `stream`",
+    )
+    state: str | None = Field(
+        None, description="sealed state from an earlier answer, in place of a history"
+    )
+    return_state: bool = Field(
+        False, description="return the state after each choice, sealed, to go on from"
+    )
+
+    @property
+    def num_candidates(self) -> int:
+        """How many continuations of a prompt are generated, or how many beams are kept."""
+        return self.n if self.best_of is None else self.best_of
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class CompletionRequest(GenerationRequest):
+    """Continue a prompt. Null means a field's default."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "It was a dark and", "max_tokens": 16, "temperature": 0.8, "seed": 7},
+                {"prompt": "Once upon a time", "max_tokens": 1, "echo": True, "logprobs": 1},
+            ]
+        }
+    )
+
+    prompt: PromptField = Field(
+        "", description="empty: the text begins from nothing, or where `state` ends"
+    )
+    max_tokens: TokenCount | None = Field(None, description="0 is legal (16)")
+    logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_TOP_LOGPROBS,
+        description="return the tokens' log-probabilities, and those of this many alternatives",
+    )
+    echo: bool = Field(False, description="put the prompt before the text")
+    add_special_tokens: bool | None = Field(
+        None,
+        description="begin-of-sequence before the prompt. It is neither listed nor counted, and "
+        "gives the prompt's first token a score. Default: true for text, false for token ids, "
+        "which are taken as they are. After a `state` none is put. The answer's `bos` tells",
+    )
+
+
+class TextPart(RequestModel):
+    """A piece of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+ContentField = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TextPart], _FULL_LIST, Tag("list of part")],
+    _either('must be a string or a list of {"type": "text", "text": ...}'),
+]
+
+
+class ChatMessage(RequestModel):
+    """One turn. `developer` is another name for `system`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: ContentField
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatCompletionRequest(GenerationRequest):
+    """Answer a conversation. Null means a field's default."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "messages": [{"role": "user", "content": "Hello, how are you?"}],
+                    "max_completion_tokens": 40,
+                    "seed": 7,
+                }
+            ]
+        }
+    )
+
+    messages: Annotated[list[ChatMessage], _FULL_LIST] = Field(
+        description="the conversation, or what follows the one that `state` stands for"
+    )
+    max_tokens: TokenCount | None = Field(None, description="older name of `max_completion_tokens`")
+    max_completion_tokens: TokenCount | None = Field(
+        None, description="0 is legal (1024; the turn usually ends by itself)"
+    )
+    logprobs: bool = Field(False, description="return the tokens' log-probabilities")
+    top_logprobs: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_TOP_LOGPROBS,
+        description="and those of this many most probable tokens; only with `logprobs`",
+    )

@@ -1,0 +1,128 @@
+"""`/tokenize`, `/detokenize`, `/tokenizer_info`, in vLLM's form."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.client import off_loop
+from service.api.schemas import ModelName, RequestModel, TokenIds, error_responses
+from service.http.dependencies import Context, resolve_model
+from service.http.errors import check_token_ids
+from service.http.json_body import JSONBody, StrictRoute
+
+router = APIRouter(route_class=StrictRoute, tags=["tokenizer"])
+
+
+class TokenizeRequest(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "the cat sat"}]})
+
+    model: ModelName = "default"
+    prompt: str
+    add_special_tokens: bool = Field(True, description="put begin-of-sequence first")
+    return_token_strs: bool = Field(False, description="return SentencePiece's names, too")
+
+
+class TokenizeResponse(BaseModel):
+    tokens: list[int]
+    count: int
+    max_model_len: int = Field(
+        description="tokens one request may hold; the model itself has no limit"
+    )
+    token_strs: list[str] | None
+
+
+class DetokenizeRequest(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [1, 300, 301]}]})
+
+    model: ModelName = "default"
+    tokens: TokenIds
+
+
+class DetokenizeResponse(BaseModel):
+    prompt: str = Field(description="the text; control tokens stand for none")
+
+
+class TokenizerInfo(BaseModel):
+    """What a Hugging Face `tokenizer_config.json` would say, as far as it applies."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tokenizer_class: str
+    vocab_size: int
+    bos_token: str
+    bos_token_id: int
+    eos_token: str
+    eos_token_id: int
+    control_tokens: dict[str, int] = Field(
+        description="by name; user text never encodes to any of them"
+    )
+    normalizer: str
+    chat_template: dict[str, Any] | None
+
+
+@router.post(
+    "/tokenize",
+    summary="Text to token ids",
+    description="The canonical segmentation of a text. Text that spells a control token is text.",
+    operation_id="tokenize",
+    response_model=TokenizeResponse,
+    responses=error_responses(),
+)
+async def tokenize(
+    request: Request, context: Context, body: Annotated[TokenizeRequest, Body()]
+) -> Response:
+    tokenizer = (await resolve_model(request, body.model)).tokenizer
+    tokens = await off_loop(len(body.prompt), tokenizer.encode, body.prompt)
+    if body.add_special_tokens:
+        tokens = [tokenizer.bos_id, *tokens]
+    return JSONBody(
+        {
+            "tokens": tokens,
+            "count": len(tokens),
+            "max_model_len": context.settings.max_prompt_tokens,
+            "token_strs": list(map(tokenizer.piece, tokens)) if body.return_token_strs else None,
+        }
+    )
+
+
+@router.post(
+    "/detokenize",
+    summary="Token ids to text",
+    description="The text that token ids stand for; the inverse of `/tokenize`.",
+    operation_id="detokenize",
+    response_model=DetokenizeResponse,
+    responses=error_responses(),
+)
+async def detokenize(request: Request, body: Annotated[DetokenizeRequest, Body()]) -> Response:
+    tokenizer = (await resolve_model(request, body.model)).tokenizer
+    check_token_ids("tokens", body.tokens, tokenizer)
+    return JSONBody({"prompt": await off_loop(len(body.tokens), tokenizer.decode, body.tokens)})
+
+
+@router.get(
+    "/tokenizer_info",
+    summary="The tokenizer",
+    description="Special tokens and normaliser of the default model's tokenizer.",
+    operation_id="tokenizer_info",
+    response_model=TokenizerInfo,
+    responses=error_responses(401, 503),
+)
+async def tokenizer_info(context: Context) -> Response:
+    facts = await context.registry.facts(context.registry.default_name)
+    tokenizer = facts.tokenizer
+    return JSONBody(
+        {
+            "tokenizer_class": "SentencePiece",
+            "vocab_size": tokenizer.vocab_size,
+            "bos_token": tokenizer.piece(tokenizer.bos_id),
+            "bos_token_id": tokenizer.bos_id,
+            "eos_token": tokenizer.piece(tokenizer.eos_id),
+            "eos_token_id": tokenizer.eos_id,
+            "control_tokens": dict(tokenizer.control_ids),
+            "normalizer": tokenizer.normalizer,
+            "chat_template": facts.chat_template,
+        }
+    )

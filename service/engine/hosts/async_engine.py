@@ -1,0 +1,192 @@
+"""What the API layer sees of an engine, wherever it runs (thread, process, many of them).
+
+`EngineFront` is the asyncio side that thread and process share: one queue a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from service.engine.hosts.worker import Abort, Add, Command, StopSample
+from service.engine.request import EngineRequest, RequestOutput
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "int8", "fp32"]
+Mode = Literal["process", "thread"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """One engine's settings.
+
+    max_num_seqs: rows that advance together in one step.
+    max_waiting: requests that may wait before a new one is refused.
+    cache_bytes: bound of the state cache of each engine; 0 switches it off.
+    threads: intra-operator threads of each engine.
+    replicas: engine processes for one model (process mode).
+    """
+
+    device: Device = "auto"
+    precision: Precision = "auto"
+    mode: Mode = "process"
+    replicas: int = 1
+    max_num_seqs: int = 128
+    max_waiting: int = 256
+    cache_bytes: int = 64 << 20
+    threads: int = 1
+
+
+class EngineUnavailableError(RuntimeError):
+    """The engine is starting, draining or died; the request may be sent again later."""
+
+
+class QueueFullError(RuntimeError):
+    """The waiting queue is at its bound; nothing of the request was computed."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """Facts for `/v1/models/{id}` and for sealing states."""
+
+    digest: str
+    device: str
+    precision: str
+    vocab_size: int
+    state_size: int
+
+
+class AsyncEngine(Protocol):
+    """One model, ready to compute. All methods are called from the event loop's thread."""
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    @property
+    def is_ready(self) -> bool:
+        """False while loading, restarting or draining."""
+        ...
+
+    async def start(self) -> None:
+        """Load the model; returns when it is ready, raises if it cannot be."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Let the work in flight finish for at most `grace_s` seconds, then end."""
+        ...
+
+    def submit(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
+        """Outputs of `request` until one has `finished`.
+
+        Raises QueueFullError / EngineUnavailableError at the first iteration. Closing the
+        iterator early (a client that went away) aborts the request within one step.
+        """
+        ...
+
+    def stop_sample(self, request_id: str, prompt: int, sample: int) -> None:
+        """End one continuation early (its text met a stop string); the others go on.
+
+        Tokens already on their way may still arrive; no finish_reason is sent for it.
+        """
+        ...
+
+    def stats(self) -> Mapping[str, float]:
+        """Counters and gauges by name, for the metrics page."""
+        ...
+
+
+class EngineFront(ABC):
+    """Implements what thread and process engines share of `AsyncEngine`.
+
+    max_waiting: requests that may wait beyond the `max_num_seqs` that may run.
+    """
+
+    def __init__(self, max_num_seqs: int, max_waiting: int) -> None:
+        self._limit = max_num_seqs + max_waiting
+        self._queues: dict[str, asyncio.Queue[RequestOutput | Exception]] = {}
+        self._stats: Mapping[str, float] = {}
+        self._info: EngineInfo | None = None
+        self._ready = self._draining = False
+
+    @property
+    def info(self) -> EngineInfo:
+        assert self._info is not None, "the engine was not started"
+        return self._info
+
+    @property
+    def is_ready(self) -> bool:
+        return self._ready and not self._draining
+
+    @property
+    def num_requests(self) -> int:
+        """Requests in flight."""
+        return len(self._queues)
+
+    def stats(self) -> Mapping[str, float]:
+        return self._stats
+
+    @abstractmethod
+    async def start(self) -> None: ...
+
+    @abstractmethod
+    async def _end(self) -> None:
+        """Release the worker, its requests being over or given up."""
+
+    @abstractmethod
+    def _send(self, command: Command) -> None: ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new work, let the rest finish for `grace_s` seconds, then give it up."""
+        self._draining = True
+        deadline = asyncio.get_running_loop().time() + grace_s
+        while self._queues and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        self._give_up("the server is shutting down")
+        await self._end()
+
+    async def submit(self, request: EngineRequest) -> AsyncGenerator[RequestOutput, None]:
+        if not self.is_ready:
+            raise EngineUnavailableError("the engine is not ready: it is starting or stopping")
+        if len(self._queues) >= self._limit:
+            raise QueueFullError(
+                f"{self._limit} requests are in work or waiting, which is the limit", retry_after=1
+            )
+        queue: asyncio.Queue[RequestOutput | Exception] = asyncio.Queue()
+        self._queues[request.request_id] = queue
+        finished = False
+        try:
+            self._send(Add((request,)))
+            while not finished:
+                output = await queue.get()
+                if isinstance(output, Exception):
+                    finished = True
+                    raise output
+                finished = output.finished
+                yield output
+        finally:
+            self._queues.pop(request.request_id, None)
+            if not finished:
+                self._send(Abort((request.request_id,)))
+
+    def stop_sample(self, request_id: str, prompt: int, sample: int) -> None:
+        if request_id in self._queues:
+            self._send(StopSample((request_id, prompt, sample)))
+
+    def _dispatch(self, outputs: Iterable[RequestOutput], stats: Mapping[str, float]) -> None:
+        """Hand outputs to their requests; those of requests that went away are dropped."""
+        self._stats = stats
+        for output in outputs:
+            if (queue := self._queues.get(output.request_id)) is not None:
+                queue.put_nowait(output)
+
+    def _give_up(self, reason: str) -> None:
+        """End every request in flight with an error that tells it may be sent again."""
+        for queue in self._queues.values():
+            queue.put_nowait(EngineUnavailableError(reason))

@@ -1,0 +1,120 @@
+"""The loop around an engine: take commands, step, send outputs. Runs in a thread or a process.
+
+Between processes outputs travel as flat tuples, which pickle fast.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from service.engine.engine import Engine
+from service.engine.request import EngineRequest, RequestOutput, TokenOutput
+
+_CHECK_EVERY_S = 60.0  # looking through a full cache takes longer than a short request
+
+
+class Add(tuple[EngineRequest]):
+    """Command: queue a request."""
+
+
+class Abort(tuple[str]):
+    """Command: forget the request of that id."""
+
+
+class StopSample(tuple[str, int, int]):
+    """Command: end one continuation (request id, prompt, sample)."""
+
+
+class Quit(tuple[()]):
+    """Command: leave the loop."""
+
+
+Command = Add | Abort | StopSample | Quit
+
+
+class Channel(Protocol):
+    """Where commands come from and outputs go to."""
+
+    def receive(self, *, wait: bool) -> Command | None:
+        """Next command; None where there is none now (without `wait`)."""
+        ...
+
+    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None: ...
+
+
+def work(engine: Engine, channel: Channel) -> None:
+    """Serve until told to quit. A request that cannot be computed is answered with its error."""
+    checked = time.monotonic()
+    while True:
+        outputs: list[RequestOutput] = []
+        aborted = False
+        command = channel.receive(wait=not engine.has_work)
+        while command is not None:
+            if isinstance(command, Quit):
+                return
+            _apply(engine, command, outputs)
+            aborted |= isinstance(command, Abort)
+            command = channel.receive(wait=False)
+        outputs += engine.step()
+        if outputs or aborted:  # an abort has no output, but changes what is running
+            channel.send(outputs, stats_of(engine))
+        if not engine.has_work and time.monotonic() - checked >= _CHECK_EVERY_S:
+            engine.cache.check_integrity()
+            checked = time.monotonic()
+
+
+def _apply(engine: Engine, command: Command, outputs: list[RequestOutput]) -> None:
+    if isinstance(command, Add):
+        (request,) = command
+        try:
+            engine.add_request(request)
+        except ValueError as error:
+            failed = RequestOutput(request_id=request.request_id, finished=True, error=str(error))
+            outputs.append(failed)
+    elif isinstance(command, Abort):
+        engine.abort(command[0])
+    elif isinstance(command, StopSample):
+        engine.stop_sample(*command)
+
+
+def stats_of(engine: Engine) -> dict[str, float]:
+    """Counters (…_total) and gauges of an engine by name."""
+    stats: dict[str, float] = {f"{k}_total": v for k, v in asdict(engine.counters).items()}
+    stats["running"] = len(engine.scheduler.running)
+    stats["waiting"] = engine.scheduler.num_waiting
+    stats["cache_bytes"] = engine.cache.num_bytes
+    stats["cache_entries"] = len(engine.cache)
+    stats["cache_hits_total"] = engine.cache.hits
+    stats["cache_lookups_total"] = engine.cache.lookups
+    return stats
+
+
+def pack_outputs(outputs: Iterable[RequestOutput]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            output.request_id,
+            output.prompts,
+            [tuple(token) for token in output.tokens],
+            output.cached_tokens,
+            output.finished,
+            output.error,
+        )
+        for output in outputs
+    ]
+
+
+def unpack_outputs(packed: Iterable[tuple[Any, ...]]) -> list[RequestOutput]:
+    return [
+        RequestOutput(
+            request_id=request_id,
+            prompts=prompts,
+            tokens=tuple(map(TokenOutput._make, tokens)),
+            cached_tokens=cached_tokens,
+            finished=finished,
+            error=error,
+        )
+        for request_id, prompts, tokens, cached_tokens, finished, error in packed
+    ]

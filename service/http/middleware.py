@@ -1,0 +1,219 @@
+"""What surrounds every route: request id, keys, draining, body limit, the client's departure.
+
+Plain ASGI, outermost first in `MIDDLEWARE`. Each refuses in the contract's form of error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.dependencies import EXIT_STACK, AppContext
+from service.http.errors import ApiError, as_api_error, unavailable
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+OPEN_WITHOUT_KEY = "/health/live"
+_ALIVE_WHILE_DRAINING = ("/health/live", "/health/ready", "/metrics")
+
+GetContext = Callable[[], AppContext]
+
+
+class RequestMiddleware:
+    """Names each request, counts and times it, and turns what nobody caught into a 500."""
+
+    def __init__(self, app: ASGIApp, context: GetContext) -> None:
+        self.app, self.context = app, context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        metrics, started = self.context().metrics, time.perf_counter()
+        metrics.in_flight.inc()
+        try:
+            with self.context().lifecycle.request():
+                async with AsyncExitStack() as stack:
+                    scope[EXIT_STACK] = stack
+                    await self.app(scope, receive, send_named)
+        except Exception as error:
+            logger.exception("request %s failed", request_id)
+            if not status:
+                await as_api_error(error).response()(scope, receive, send_named)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            metrics.in_flight.dec()
+            metrics.requests.labels(route, _method(scope), str(status or 499)).inc()
+            metrics.latency.labels(route).observe(time.perf_counter() - started)
+
+
+class KeyMiddleware:
+    """Where keys are set, every route but liveness needs one of them."""
+
+    def __init__(self, app: ASGIApp, context: GetContext) -> None:
+        self.app, self.context = app, context
+        keys = [key.get_secret_value().encode() for key in context().settings.api_keys]
+        self._digests = [hashlib.sha256(key).digest() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._digests or self._is_allowed(scope):
+            await self.app(scope, receive, send)
+            return
+        refusal = ApiError(
+            401,
+            "missing or wrong API key: send the header 'Authorization: Bearer <key>'",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
+        await refusal.response()(scope, receive, send)
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        if scope["path"] == OPEN_WITHOUT_KEY:
+            return True
+        scheme, _, key = _authorization(scope).partition(b" ")
+        # Digests are of one length, and every key is compared: time tells nothing about any.
+        given = hashlib.sha256(key.strip()).digest()
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return scheme.lower() == b"bearer" and any(matches)
+
+
+class DrainMiddleware:
+    """Refuses new work once the service is to end."""
+
+    def __init__(self, app: ASGIApp, context: GetContext) -> None:
+        self.app, self.context = app, context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        draining = scope["type"] == "http" and self.context().lifecycle.is_draining
+        if draining and scope["path"] not in _ALIVE_WHILE_DRAINING:
+            refusal = unavailable("the server is shutting down")
+            await refusal.response()(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+class BodyMiddleware:
+    """Reads the body within its limit, then cancels the work if the client goes away."""
+
+    def __init__(self, app: ASGIApp, context: GetContext) -> None:
+        self.app = app
+        self._limit = context().settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            body = await self._read(scope, receive)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        if body is None:
+            return
+        await self._run(body, scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None if the client went away before its end."""
+        length = Headers(scope=scope).get("content-length", "0")
+        if len(length) > len(str(self._limit)) or int(length) > self._limit:
+            raise self._too_large()
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._limit:
+                raise self._too_large()
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            413,
+            f"the body is larger than the limit of {self._limit} bytes",
+            code="body_too_large",
+            # What is left of the body is not read: the connection cannot serve another request.
+            headers={"connection": "close"},
+        )
+
+    async def _run(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        is_read, is_answered, has_left = False, False, asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+
+        async def replay() -> Message:
+            nonlocal is_read
+            if not is_read:
+                is_read = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await has_left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_watched(message: Message) -> None:
+            nonlocal is_answered
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                is_answered = True
+            await send(message)
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            if not is_answered:  # the end of an answer is told as a disconnect, too
+                has_left.set()
+                task.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self.app(scope, replay, send_watched)
+        except asyncio.CancelledError:
+            if not has_left.is_set():
+                raise
+            task.uncancel()
+        finally:
+            watcher.cancel()
+
+
+MIDDLEWARE = (RequestMiddleware, KeyMiddleware, DrainMiddleware, BodyMiddleware)
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own, if it can stand in a header and a log, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(12)
+
+
+def _method(scope: Scope) -> str:
+    """The method, if it is one: a client must not create counters at will."""
+    known = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+    method: str = scope["method"]
+    return method if method in known else "other"
+
+
+def _authorization(scope: Scope) -> bytes:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return next((value for name, value in headers if name == b"authorization"), b"")

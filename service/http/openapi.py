@@ -1,0 +1,96 @@
+"""The OpenAPI document, as this service really answers, and the API reference that shows it.
+
+The reference at `/docs` is made from files of an installed package: no content network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import fastapi_swagger  # type: ignore[import-untyped]  # for its copy of Swagger UI alone
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import RedirectResponse
+
+from service.http.middleware import OPEN_WITHOUT_KEY
+
+_KEY = "api_key"
+
+
+def describe_api(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+    """The document of `app`, made once.
+
+    Answers in FastAPI's own form, which are never given, are taken out. The examples of errors get
+    back the nulls that FastAPI drops. Where keys are set, all but liveness asks for one.
+    """
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        for operation in _operations(document):
+            operation["responses"].pop("422", None)
+            for answer in operation["responses"].values():
+                _restore_nulls(answer)
+        schemas = document["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        if needs_key:
+            _declare_key(document)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _restore_nulls(answer: dict[str, Any]) -> None:
+    example = answer.get("content", {}).get("application/json", {}).get("example", {})
+    if "error" in example:
+        example["error"].setdefault("param", None)
+
+
+def _declare_key(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{_KEY: []}]
+    document["paths"][OPEN_WITHOUT_KEY]["get"]["security"] = []
+
+
+router = APIRouter(include_in_schema=False)
+
+_FILES = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+
+
+@router.get("/")
+async def root() -> Response:
+    return RedirectResponse("/docs")
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    return get_swagger_ui_html(
+        openapi_url=str(request.app.openapi_url),
+        title=f"{request.app.title}: API reference",
+        swagger_js_url="/docs/swagger-ui-bundle.js",
+        swagger_css_url="/docs/swagger-ui.css",
+        swagger_favicon_url="/docs/favicon-32x32.png",
+    )
+
+
+@router.get("/docs/swagger-ui-bundle.js")
+@router.get("/docs/swagger-ui.css")
+@router.get("/docs/favicon-32x32.png")
+async def asset(request: Request) -> Response:
+    name = request.url.path.rpartition("/")[2]
+    data = (resources.files(fastapi_swagger) / "resources" / name).read_bytes()
+    return Response(
+        data, media_type=_FILES[name], headers={"cache-control": "public, max-age=86400"}
+    )

@@ -1,0 +1,294 @@
+"""`POST /v1/chat/completions`: the template, the fields, and conversations that go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.api.openai.requests import ChatCompletionRequest
+from service.api.openai.responses import ChatCompletionResponse
+from service.app import create_app
+from service.served_model import ServedModel
+from service.settings import Settings
+from tests.service.api.openai.test_completions import EFFECTIVE, ELSEWHERE
+from tests.service.conftest import Serve, running
+from tests.service.plain_engine import PlainEngine
+
+URL = "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "How are you?"}]
+BASE: dict[str, Any] = {"messages": HELLO, "max_tokens": 40, "seed": 3, "logprobs": True}
+
+
+async def chat(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post(URL, json={**BASE, **fields})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+async def refuse(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post(URL, json={**BASE, **fields})
+    assert response.status_code == 400, response.text
+    error: dict[str, Any] = response.json()["error"]
+    return error
+
+
+async def test_the_answers_form(client: httpx.AsyncClient) -> None:
+    answer = await chat(client, logprobs=False)
+    assert answer["object"] == "chat.completion"
+    assert answer["id"].startswith("chatcmpl-")
+    (choice,) = answer["choices"]
+    assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
+    assert set(choice["message"]) == {"role", "content", "refusal"}
+    assert choice["message"]["role"] == "assistant"
+    assert choice["logprobs"] is None
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+async def test_answers_are_as_documented(client: httpx.AsyncClient) -> None:
+    answer = await chat(client, n=2, top_logprobs=2, return_state=True, prompt_logprobs=1)
+    ChatCompletionResponse.model_validate(answer, extra="forbid")
+
+
+def test_every_field_has_a_test() -> None:
+    here = {"messages", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs"}
+    of_completions = EFFECTIVE.keys() | ELSEWHERE
+    assert set(ChatCompletionRequest.model_fields) - of_completions <= here
+
+
+@pytest.mark.parametrize("field", sorted(ChatCompletionRequest.model_fields & EFFECTIVE.keys()))
+async def test_a_field_has_an_effect(client: httpx.AsyncClient, field: str) -> None:
+    plain, changed = await chat(client), await chat(client, **{field: EFFECTIVE[field]})
+    assert plain["choices"] != changed["choices"]
+
+
+async def test_the_template(
+    client: httpx.AsyncClient, served: ServedModel, engine: PlainEngine
+) -> None:
+    tokenizer = served.tokenizer
+    control, encode = tokenizer.control_ids, tokenizer.encode
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "Be brief.", "unknown": 1},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}],
+        },
+        {"role": "assistant", "content": " white  space\n", "refusal": None, "tool_calls": []},
+        {"role": "user", "content": "spell <|assistant|> and </s>"},
+    ]
+    answer = await chat(client, messages=messages)
+    (ids,) = engine.requests[-1].prompts
+    expected = [
+        *(tokenizer.bos_id, control["<|system|>"], *encode("Be brief."), control["<|end|>"]),
+        *(control["<|user|>"], *encode("a b"), control["<|end|>"]),
+        *(control["<|assistant|>"], *encode(" white  space\n"), control["<|end|>"]),
+        *(control["<|user|>"], *encode("spell <|assistant|> and </s>"), control["<|end|>"]),
+        control["<|assistant|>"],
+    ]
+    assert list(ids) == expected
+    assert answer["usage"]["prompt_tokens"] == len(ids) - 1
+    messages[0]["role"] = "developer"
+    assert (await chat(client, messages=messages))["choices"] == answer["choices"]
+
+
+async def test_a_turn_ends_with_its_token(client: httpx.AsyncClient, served: ServedModel) -> None:
+    for piece in ("<|end|>", "</s>"):
+        token_id = str(served.tokenizer.control_ids[piece])
+        (choice,) = (await chat(client, logit_bias={token_id: 100}))["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("", "stop")
+        (entry,) = choice["logprobs"]["content"]
+        assert (entry["token"], entry["bytes"]) == (piece, None)
+        (choice,) = (await chat(client, logit_bias={token_id: 100}, ignore_eos=True))["choices"]
+        assert choice["finish_reason"] == "length"
+
+
+async def test_no_role_is_ever_generated(client: httpx.AsyncClient, served: ServedModel) -> None:
+    controls = served.tokenizer.control_ids
+    bias = {str(controls[piece]): 100 for piece in ("<|user|>", "<|assistant|>", "<s>")}
+    (choice,) = (await chat(client, logit_bias=bias))["choices"]
+    tokens = {entry["token"] for entry in choice["logprobs"]["content"]}
+    assert not tokens & {"<|user|>", "<|assistant|>", "<s>"}
+
+
+async def test_logprobs(client: httpx.AsyncClient) -> None:
+    answer = await chat(client, top_logprobs=3, temperature=0.3)
+    logprobs = answer["choices"][0]["logprobs"]
+    assert logprobs["refusal"] is None
+    assert len(logprobs["content"]) == answer["usage"]["completion_tokens"]
+    spelled = b"".join(bytes(entry["bytes"] or ()) for entry in logprobs["content"])
+    text = answer["choices"][0]["message"]["content"]
+    assert spelled.decode(errors="replace") == text
+    for entry in logprobs["content"]:
+        assert len(entry["top_logprobs"]) == 3
+        best = entry["top_logprobs"][0]
+        assert set(best) == {"token", "logprob", "bytes"}
+        assert best["logprob"] >= entry["logprob"]
+    no_top = await chat(client, temperature=0.3)
+    assert all(e["top_logprobs"] == [] for e in no_top["choices"][0]["logprobs"]["content"])
+
+
+async def test_prompt_logprobs(client: httpx.AsyncClient) -> None:
+    answer = await chat(client, prompt_logprobs=1)
+    assert len(answer["prompt_logprobs"]) == answer["usage"]["prompt_tokens"]
+    assert answer["prompt_logprobs"][0] is not None
+
+
+async def test_how_long_a_turn_may_be(client: httpx.AsyncClient, engine: PlainEngine) -> None:
+    lengths = {"max_tokens": None, "max_completion_tokens": None, "ignore_eos": True}
+    for fields, length in (
+        ({}, 1024),
+        ({"max_tokens": 5}, 5),
+        ({"max_completion_tokens": 6}, 6),
+        ({"max_tokens": 6, "max_completion_tokens": 6}, 6),
+        ({"max_tokens": 0}, 0),
+    ):
+        answer = await chat(client, **{**lengths, **fields})
+        assert answer["usage"]["completion_tokens"] == length
+    assert len(engine.requests) == 4, "nothing to generate, nothing to compute"
+
+
+async def test_samples(client: httpx.AsyncClient) -> None:
+    answer = await chat(client, n=3)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert len({choice["message"]["content"] for choice in answer["choices"]}) == 3
+
+
+async def test_stop_strings(client: httpx.AsyncClient) -> None:
+    text = (await chat(client))["choices"][0]["message"]["content"]
+    (choice,) = (await chat(client, stop=text[6:8]))["choices"]
+    assert choice["message"]["content"] == text[: text.index(text[6:8])]
+    assert choice["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "alloy"}}, "audio"),
+        ({"echo": True}, "echo"),
+        ({"prompt": "x"}, "prompt"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"messages": []}, "messages"),
+        ({"messages": None}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages.0.name"),
+        (
+            {"messages": [*HELLO, {"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages.1.content.0.type",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}]},
+            "messages.0.tool_calls",
+        ),
+        ({"top_logprobs": 2, "logprobs": False}, "top_logprobs"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"logprobs": 1}, "logprobs"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        ({"state": "nonsense"}, "state"),
+    ],
+)
+async def test_refusals_name_the_field(
+    client: httpx.AsyncClient, fields: dict[str, Any], param: str
+) -> None:
+    error = await refuse(client, **fields)
+    assert error["param"] == param
+    assert error["message"].startswith(param)
+
+
+async def test_a_checkpoint_without_a_template_refuses(served: ServedModel) -> None:
+    plain = replace(served, chat_template=None)
+    async with running(create_app(Settings(), [plain])) as client:
+        error = await refuse(client)
+    assert error["code"] == "chat_not_supported"
+    assert "not trained for chat" in error["message"]
+
+
+async def test_a_role_that_the_template_lacks(served: ServedModel) -> None:
+    template = {
+        "roles": {"user": "<|user|>", "assistant": "<|assistant|>"},
+        "end_of_turn": "<|end|>",
+    }
+    model = replace(served, chat_template=template)
+    async with running(create_app(Settings(), [model])) as client:
+        error = await refuse(client, messages=[{"role": "developer", "content": "x"}, *HELLO])
+    assert error["param"] == "messages.0.role"
+
+
+async def test_limits_are_settings(serve: Serve) -> None:
+    async with serve(max_prompt_tokens=20, max_new_tokens=50) as client:
+        await chat(client)
+        error = await refuse(client, messages=HELLO * 5)
+        assert (error["param"], error["code"]) == ("messages", "limit_exceeded")
+        error = await refuse(client, n=2)
+        assert (error["param"], error["code"]) == ("max_completion_tokens", "limit_exceeded")
+
+
+TEXTS = st.text(st.sampled_from("the cat\n Ко🙂<|>"), max_size=12)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=TEXTS, second=TEXTS, seed=st.integers(0, 99), stop=st.sampled_from(["e", "\ufffd"]))
+async def test_a_conversation_from_its_state_is_the_conversation_sent_whole(
+    client: httpx.AsyncClient, first: str, second: str, seed: int, stop: str
+) -> None:
+    opening = [{"role": "user", "content": first}]
+    turn = await chat(
+        client, messages=opening, seed=seed, max_tokens=8, stop=stop, return_state=True
+    )
+    said = turn["choices"][0]["message"]["content"]
+    new = [{"role": "user", "content": second}]
+    resumed = await chat(
+        client,
+        messages=new,
+        state=turn["choices"][0]["state"],
+        prompt_logprobs=0,
+        return_state=True,
+    )
+    whole = await chat(
+        client,
+        messages=[*opening, {"role": "assistant", "content": said}, *new],
+        prompt_logprobs=0,
+        return_state=True,
+    )
+    assert resumed["choices"] == whole["choices"]
+    scores = resumed["prompt_logprobs"]
+    assert scores == whole["prompt_logprobs"][-len(scores) :]
+    assert (resumed["bos"], whole["bos"]) == (False, True)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(prompt=TEXTS, more=TEXTS, seed=st.integers(0, 99), max_tokens=st.integers(0, 8))
+async def test_a_text_from_its_state_is_the_text_sent_whole(
+    client: httpx.AsyncClient, prompt: str, more: str, seed: int, max_tokens: int
+) -> None:
+    fields = {"max_tokens": max_tokens, "seed": seed, "return_state": True}
+    response = await client.post("/v1/completions", json={"prompt": prompt, **fields})
+    (choice,) = response.json()["choices"]
+    after = {"max_tokens": 8, "seed": seed, "return_state": True, "logprobs": 1}
+    resumed = await client.post(
+        "/v1/completions", json={"prompt": more, "state": choice["state"], **after}
+    )
+    whole = await client.post(
+        "/v1/completions", json={"prompt": prompt + choice["text"] + more, **after}
+    )
+    assert resumed.json()["choices"] == whole.json()["choices"]
+
+
+async def test_every_state_has_the_same_length(client: httpx.AsyncClient) -> None:
+    short = await chat(client, return_state=True, max_tokens=1, n=2)
+    long = await chat(client, messages=HELLO * 20, return_state=True)
+    states = [choice["state"] for answer in (short, long) for choice in answer["choices"]]
+    assert len({len(state) for state in states}) == 1
+    assert states[0] != states[2]

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import httpx
+import numpy as np
+import pytest
+
+from models.tokenizer import Tokenizer
+from service.api.model_list import ModelCard, ModelList
+from tests.service.conftest import Serve, make_model
+from tests.service.plain_engine import PlainEngine, PlainLSTM
+
+
+async def test_description(client: httpx.AsyncClient, lstm: PlainLSTM) -> None:
+    answer = (await client.get("/v1/models/tiny")).json()
+    ModelCard.model_validate(answer)
+    assert answer["id"] == "tiny"
+    assert answer["architecture"] == {
+        "type": "lstm",
+        "num_layers": 2,
+        "embedding_size": 12,
+        "hidden_sizes": [16, 12],
+        "tie_weights": True,
+        "residual": False,
+        "num_parameters": sum(np.size(w) for w in lstm.weights.values()),
+    }
+    assert (answer["digest"], answer["precision"], answer["device"]) == (
+        "sha256:plain",
+        "fp32",
+        "cpu",
+    )
+    assert answer["metrics"] == {"valid": {"bits_per_byte": 1.5}}
+    assert answer["card"] == "# tiny\n"
+    assert (await client.get("/v1/models/default")).json() == answer
+
+
+async def test_list_has_the_default_first(
+    serve: Serve, tokenizer: Tokenizer, lstm: PlainLSTM
+) -> None:
+    async with serve(make_model("another", tokenizer, PlainEngine(lstm))) as client:
+        answer = (await client.get("/v1/models")).json()
+        ModelList.model_validate(answer)
+        entries = [(entry["id"], entry["is_default"]) for entry in answer["data"]]
+        assert entries == [("tiny", True), ("another", False)]
+
+
+async def test_unknown_model_is_a_404_everywhere(client: httpx.AsyncClient) -> None:
+    answers = [await client.get("/v1/models/nope")]
+    for route, body in (
+        ("/v1/score", {"texts": []}),
+        ("/v1/next-token", {}),
+        ("/tokenize", {"prompt": ""}),
+        ("/detokenize", {"tokens": []}),
+    ):
+        answers.append(await client.post(route, json={**body, "model": "nope"}))
+    for answer in answers:
+        assert answer.status_code == 404
+        error = answer.json()["error"]
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        assert "'nope'" in error["message"]
+
+
+@pytest.mark.parametrize("name", ["../tiny", "tiny/../tiny", "%2e%2e", ".", " tiny", "TINY"])
+async def test_a_name_is_no_path(client: httpx.AsyncClient, name: str) -> None:
+    answer = await client.post("/v1/score", json={"texts": ["a"], "model": name})
+    assert answer.status_code == 404

@@ -1,0 +1,160 @@
+"""An engine in a process of its own: the same bits, and what happens when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.hosts.async_engine import EngineOptions, EngineUnavailableError
+from service.engine.hosts.build import build_engine
+from service.engine.hosts.process import ProcessEngine
+from service.engine.hosts.thread import ThreadEngine
+from service.engine.request import EngineRequest
+from tests.service.engine.asking import ask, ask_all, endless, until
+
+ROOT = Path(__file__).resolve().parents[4]
+
+# Starts an engine for the checkpoint FOLDER, prints its process id, and waits to be killed.
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.process import ProcessEngine
+
+async def main():
+    engine = ProcessEngine(Path(sys.argv[1]), EngineOptions(device="cpu"))
+    await engine.start()
+    print(engine.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def running(checkpoint: Path, **options: Any) -> AsyncIterator[ProcessEngine]:
+    engine = build_engine(checkpoint, EngineOptions(device="cpu", **options))
+    assert isinstance(engine, ProcessEngine)
+    engine.launch()
+    assert not engine.is_ready
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        pid = engine.pid
+        await engine.stop(0)
+        assert pid is None or not is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and has not ended (a zombie has)."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_a_process_and_a_thread_give_the_same_bits(checkpoint: Path) -> None:
+    """On two intra-operator threads and on one; refusals travel too."""
+    thread = build_engine(checkpoint, EngineOptions(device="cpu", mode="thread"))
+    assert isinstance(thread, ThreadEngine)
+    await thread.start()
+    expected = await ask_all(thread)
+    await thread.stop(0)
+    async with running(checkpoint, threads=2) as engine:
+        assert engine.info == thread.info
+        found = await ask_all(engine)
+        refused = await ask(engine, EngineRequest(request_id="bad", prompts=((10**6,),)))
+    assert [result.bits() for result in found] == [result.bits() for result in expected]
+    assert refused.error is not None
+    assert "token id 1000000" in refused.error
+
+
+async def test_it_loads_nothing_that_serving_numbers_does_not_need(checkpoint: Path) -> None:
+    async with running(checkpoint) as engine:
+        maps = Path(f"/proc/{engine.pid}/maps").read_text()
+    assert "onnxruntime" in maps
+    assert "torch" not in maps
+    assert "pydantic" not in maps
+
+
+async def test_a_killed_engine_is_replaced(checkpoint: Path) -> None:
+    """Requests in flight are told; the next ones get the same bits as before."""
+    async with running(checkpoint) as engine:
+        before = await ask_all(engine)
+        first = engine.pid
+        assert first is not None
+        async with aclosing(engine.submit(endless())) as outputs:
+            await anext(outputs)
+            os.kill(first, signal.SIGKILL)
+            with pytest.raises(EngineUnavailableError):
+                async for _ in outputs:
+                    pass
+        assert not engine.is_ready
+        with pytest.raises(EngineUnavailableError):
+            await ask(engine, endless())
+        await until(lambda: engine.is_ready)
+        assert engine.pid not in (None, first)
+        after = await ask_all(engine)
+    assert [result.bits() for result in after] == [result.bits() for result in before]
+
+
+async def test_an_engine_is_stopped_in_the_middle_of_its_restart(checkpoint: Path) -> None:
+    async with running(checkpoint) as engine:
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: not engine.is_ready)
+        await until(lambda: engine.pid is not None and is_alive(engine.pid))
+
+
+async def test_a_death_while_draining_is_told_at_once(checkpoint: Path) -> None:
+    """Nobody has to wait for the grace period to end, and nothing is started again."""
+    async with running(checkpoint) as engine:
+        stream = asyncio.create_task(ask(engine, endless()))
+        await until(lambda: engine.stats().get("generated_tokens_total", 0) > 0)
+        stopping = asyncio.create_task(engine.stop(60))
+        await until(lambda: not engine.is_ready)
+        os.kill(engine.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        async with asyncio.timeout(20):
+            with pytest.raises(EngineUnavailableError):
+                await stream
+            await stopping
+        assert engine.pid is None
+
+
+async def test_a_ctrl_c_in_the_terminal_leaves_the_engine_to_the_server(checkpoint: Path) -> None:
+    async with running(checkpoint) as engine:
+        for interruption in (signal.SIGINT, signal.SIGTERM):
+            os.kill(engine.pid, interruption)  # type: ignore[arg-type]
+        outputs = engine.submit(endless())
+        await anext(outputs)
+        await outputs.aclose()
+        await until(lambda: engine.stats()["running"] == 0)
+
+
+async def test_a_checkpoint_that_cannot_be_read_is_an_error_at_start(tmp_path: Path) -> None:
+    engine = build_engine(tmp_path / "none", EngineOptions(device="cpu"))
+    with pytest.raises(ValueError, match="no checkpoint at"):
+        await engine.start()
+    assert not engine.is_ready
+    await engine.stop(0)
+
+
+async def test_an_engine_does_not_outlive_its_server(checkpoint: Path) -> None:
+    command = [sys.executable, "-c", SERVER, str(checkpoint)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        pid = int(server.stdout.readline())
+        assert is_alive(pid)
+        server.kill()
+    await until(lambda: not is_alive(pid))
