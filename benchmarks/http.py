@@ -29,16 +29,15 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 from benchmarks.harness import SHIPPED, Benchmark, Json, new_parser, parse
 from benchmarks.load import (
+    Client,
     StreamLoad,
+    answer_of,
     completion,
     early_and_late_turn,
     load_process,
@@ -53,8 +52,6 @@ from models.checkpoint import load_checkpoint
 from service.engine.hosts.async_engine import EngineOptions
 from service.engine.hosts.loading import build_runner
 from service.engine.request import SamplingParams
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +96,6 @@ class EngineAlone:
         return generate(engine, requests) / (time.perf_counter() - begin)
 
 
-class Client:
-    """Runs functions of `benchmarks.load` on a port, in the load's process."""
-
-    def __init__(self, executor: Executor, port: int) -> None:
-        self._executor, self._port = executor, port
-
-    def __call__(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        return self._executor.submit(partial(function, self._port, *arguments, **named)).result()
-
-
 def measure_streams(client: Client, engine: EngineAlone, plan: Plan) -> Json:
     """Many streams against the engine alone, in turn; and one stream."""
     loads: list[StreamLoad] = []
@@ -140,10 +127,9 @@ def measure_chat(client: Client, plan: Plan) -> Json:
         pairs = [
             client(
                 early_and_late_turn,
-                by_state=by_state,
                 last_turn=plan.last_turn,
-                max_tokens=plan.answer_tokens,
-                seed=1000 * (k + 1),
+                body=answer_of(plan.answer_tokens, seed=1000 * (k + 1)),
+                by_state=by_state,
             )
             for k in range(plan.conversations)
         ]

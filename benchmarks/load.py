@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import random
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.harness import percentile
 from benchmarks.service_process import HOST
 from benchmarks.sse_client import Stream, post, read_stream, receive
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 _PROMPTS = (
@@ -55,9 +58,34 @@ def completion(number: int, max_tokens: int) -> Json:
     }
 
 
-def load_process() -> ProcessPoolExecutor:
-    """One other process, new, to run the functions of this module in."""
-    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+def answer_of(max_tokens: int, seed: int) -> Json:
+    """What a chat request says beside its messages, where the answer has exactly so many tokens."""
+    return {"max_tokens": max_tokens, "ignore_eos": True, "seed": seed}
+
+
+def load_process(core: int | None = None) -> ProcessPoolExecutor:
+    """One other process, new, to run the functions of this module in; on one core where given."""
+    return ProcessPoolExecutor(
+        max_workers=1,
+        mp_context=get_context("spawn"),
+        initializer=_pin,
+        initargs=(core,),
+    )
+
+
+def _pin(core: int | None) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+class Client:
+    """Runs functions of this module on a port, in the load's process."""
+
+    def __init__(self, executor: Executor, port: int) -> None:
+        self._executor, self._port = executor, port
+
+    def __call__(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        return self._executor.submit(partial(function, self._port, *arguments, **named)).result()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,38 +153,34 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class Conversation:
-    """A chat whose history is sent whole with every turn, or as the state of the turn before."""
+    """A chat whose history is sent whole with every turn, or as the state of the turn before.
 
-    def __init__(self, port: int, *, by_state: bool, max_tokens: int, seed: int) -> None:
+    body: what every request says beside its messages. sayings: how many the user makes in a turn.
+    """
+
+    def __init__(self, port: int, body: Json, *, by_state: bool = False, sayings: int = 1) -> None:
         self._connection = http.client.HTTPConnection(HOST, port)
-        self._by_state, self._max_tokens, self._seed = by_state, max_tokens, seed
+        self._body, self._by_state, self._sayings = body, by_state, sayings
         self._messages: list[Json] = []
         self._state: str | None = None
         self.turns = 0
 
     def turn(self) -> float:
-        """Say something, and wait for the whole answer; seconds. Answers are of one length.
+        """Say something, and wait for the whole answer; seconds.
 
         Seven sayings go round, so turns that are a multiple of seven apart begin alike.
         """
         self.turns += 1
-        saying = {"role": "user", "content": _SAYINGS[self.turns % len(_SAYINGS)]}
-        body: Json = {"max_tokens": self._max_tokens, "ignore_eos": True, "seed": self._seed}
+        words = (_SAYINGS[(self.turns + k) % len(_SAYINGS)] for k in range(self._sayings))
+        saying = {"role": "user", "content": " ".join(words)}
+        body = dict(self._body)
         if self._by_state:
             body |= {"messages": [saying], "state": self._state, "return_state": True}
         else:
             self._messages.append(saying)
             body["messages"] = self._messages
-        begin = time.perf_counter()
-        self._connection.request(
-            "POST", CHAT, json.dumps(body).encode(), {"content-type": "application/json"}
-        )
-        response = self._connection.getresponse()
-        content = response.read()
-        seconds = time.perf_counter() - begin
-        if response.status != 200:
-            raise RuntimeError(f"the service refused turn {self.turns}: {content[:400]!r}")
-        (choice,) = json.loads(content)["choices"]
+        seconds, answer = _answer(self._connection, CHAT, body)
+        (choice,) = answer["choices"]
         self._messages.append(choice["message"])
         self._state = choice.get("state")
         return seconds
@@ -165,12 +189,38 @@ class Conversation:
         self._connection.close()
 
 
+def _answer(connection: http.client.HTTPConnection, path: str, body: Json) -> tuple[float, Json]:
+    """Seconds until a request is answered whole, and the answer; RuntimeError where refused."""
+    content = json.dumps(body).encode()
+    begin = time.perf_counter()
+    connection.request("POST", path, content, {"content-type": "application/json"})
+    response = connection.getresponse()
+    content = response.read()
+    seconds = time.perf_counter() - begin
+    if response.status != 200:
+        raise RuntimeError(f"{path} was refused: {content[:400]!r}")
+    answer: Json = json.loads(content)
+    return seconds, answer
+
+
+def answered(port: int, path: str, body: Json) -> tuple[float, Json]:
+    """Seconds until one request on a new connection is answered whole, and the answer."""
+    connection = http.client.HTTPConnection(HOST, port)
+    try:
+        return _answer(connection, path, body)
+    finally:
+        connection.close()
+
+
 def early_and_late_turn(
-    port: int, *, by_state: bool, last_turn: int, max_tokens: int, seed: int
+    port: int, *, last_turn: int, body: Json, by_state: bool = False, sayings: int = 1
 ) -> tuple[float, float]:
-    """Seconds of the second turn of a new conversation and, next to it, of turn `last_turn`."""
+    """Seconds of the second turn of a new conversation and, next to it, of turn `last_turn`.
+
+    body: what every request says beside its messages; its `seed` is the old conversation's.
+    """
     old, new = (
-        Conversation(port, by_state=by_state, max_tokens=max_tokens, seed=seed + k)
+        Conversation(port, body | {"seed": body["seed"] + k}, by_state=by_state, sayings=sayings)
         for k in range(2)
     )
     for _ in range(last_turn - 1):

@@ -1,8 +1,9 @@
-"""The real service as a process: started, awaited, weighed and ended."""
+"""The real service as a process, or another server: started, awaited, weighed and ended."""
 
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ _END_LIMIT_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service that answered 200 on /health/ready.
+    """A server that answered 200 where it says whether it is ready.
 
     seconds_to_ready: from the command to that answer.
     """
@@ -47,27 +48,57 @@ class Memory:
 
 
 @contextmanager
-def running_service(model: Path, arguments: Sequence[str] = ()) -> Iterator[Service]:
+def running_service(
+    model: Path, arguments: Sequence[str] = (), *, core: int | None = None
+) -> Iterator[Service]:
     """`python -m service serve` on `model`, ready to answer; ended on the way out.
 
-    Raises RuntimeError where it does not get ready.
+    core: the only one that it and its processes may use. Raises RuntimeError where it does not
+    get ready.
     """
-    port = _free_port()
     command = [sys.executable, "-m", "service", "serve", "--log-level", "warning"]
-    command += ["--model", str(model.resolve()), "--host", HOST, "--port", str(port), *arguments]
+    command += ["--model", str(model.resolve()), *arguments]
+    with running_server(command, ready="/health/ready", core=core) as service:
+        yield service
+
+
+@contextmanager
+def running_server(
+    command: Sequence[str], *, ready: str, core: int | None = None
+) -> Iterator[Service]:
+    """Any server that takes `--host` and `--port` and answers 200 at the path `ready`."""
+    port = _free_port()
+    name = Path(command[0]).name
     begin = time.perf_counter()
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+    with pinned(core):  # the process inherits it
+        process = subprocess.Popen(
+            [*command, "--host", HOST, "--port", str(port)], cwd=PROJECT, stdout=subprocess.DEVNULL
+        )
     try:
-        while not _is_ready(port):
+        while not _is_ready(port, ready):
             if process.poll() is not None:
-                raise RuntimeError(f"the service ended at start with code {process.returncode}")
+                raise RuntimeError(f"{name} ended at start with code {process.returncode}")
             if time.perf_counter() - begin > _START_LIMIT_S:
-                raise RuntimeError(f"the service was not ready within {_START_LIMIT_S:.0f} s")
+                raise RuntimeError(f"{name} was not ready within {_START_LIMIT_S:.0f} s")
             time.sleep(_POLL_S)
         seconds = time.perf_counter() - begin
         yield Service(port=port, pid=process.pid, seconds_to_ready=seconds)
     finally:
         _end(process)
+
+
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """This thread on one core, and what it starts meanwhile; None: wherever it may run anyway."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _free_port() -> int:
@@ -77,10 +108,10 @@ def _free_port() -> int:
     return port
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(port: int, path: str) -> bool:
     connection = http.client.HTTPConnection(HOST, port, timeout=_START_LIMIT_S)
     try:
-        connection.request("GET", "/health/ready")
+        connection.request("GET", path)
         return connection.getresponse().status == 200
     except (ConnectionError, http.client.HTTPException):
         return False

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.load import (
+    answer_of,
     completion,
     early_and_late_turn,
     percentiles,
@@ -95,9 +96,7 @@ def test_arrivals_keep_their_times(server: Pretender) -> None:
 
 
 def test_history_is_sent_whole(server: Pretender) -> None:
-    early, late = early_and_late_turn(
-        server.server_port, by_state=False, last_turn=9, max_tokens=4, seed=1
-    )
+    early, late = early_and_late_turn(server.server_port, last_turn=9, body=answer_of(4, seed=1))
     assert early > 0
     assert late > 0
     *_, new, old = server.bodies
@@ -109,7 +108,7 @@ def test_history_is_sent_whole(server: Pretender) -> None:
 
 
 def test_state_takes_the_place_of_history(server: Pretender) -> None:
-    early_and_late_turn(server.server_port, by_state=True, last_turn=9, max_tokens=4, seed=1)
+    early_and_late_turn(server.server_port, last_turn=9, body=answer_of(4, seed=1), by_state=True)
     assert server.bodies[0]["state"] is None
     *_, old = server.bodies
     assert len(old["messages"]) == 1

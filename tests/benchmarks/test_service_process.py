@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.service_process import memory_of, running_service
+from benchmarks.service_process import memory_of, pinned, running_service
 
 CHILD = "import sys; b = b'x' * (64 << 20); print(flush=True); sys.stdin.read()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
@@ -32,3 +33,13 @@ def test_a_service_that_cannot_start_is_an_error(tmp_path: Path) -> None:
         running_service(tmp_path / "missing"),
     ):
         pass
+
+
+def test_what_is_started_pinned_stays_on_its_core() -> None:
+    before = os.sched_getaffinity(0)
+    core = max(before)
+    with pinned(core):
+        command = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str({core})
+    assert os.sched_getaffinity(0) == before
