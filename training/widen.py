@@ -45,7 +45,7 @@ def _check(old: ModelConfig, hidden_sizes: Sequence[int]) -> None:
     same_depth = len(hidden_sizes) == len(before)
     if not same_depth or any(new < was for new, was in zip(hidden_sizes, before, strict=True)):
         raise ValueError(
-            f"hidden_sizes {list(hidden_sizes)} must be as many as before and none smaller: {before}"
+            f"hidden_sizes {list(hidden_sizes)} must be as many as {before}, and none smaller"
         )
     if hidden_sizes[-1] != before[-1]:
         raise ValueError(
