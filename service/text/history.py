@@ -117,6 +117,13 @@ class Prompt:
         return self.before.tokenizer.decode(self.source, continuation=self.before.in_line)
 
     @property
+    def ends_in_line(self) -> bool:
+        """Whether what follows the prompt's tokens goes on in the middle of a line."""
+        if not self.ids:
+            return self.before.in_line
+        return not self.before.tokenizer.starts_line_after(self.ids[-1])
+
+    @property
     def state_at(self) -> int | None:
         """After how many of `ids` the engine's state is the one of `after`.
 
