@@ -21,6 +21,7 @@ from service.engine.request import (
     PromptOutput,
     SamplingParams,
 )
+from service.engine_state import EngineState
 from service.text.generated_text import Continuation, TextRules
 from service.text.history import History, Prompt
 from service.text.stop_strings import StopStrings
@@ -151,7 +152,7 @@ class TextEngine:
                 yield grown
 
 
-def _by_start(places: Sequence[int], starts: Sequence[Floats | None]) -> list[list[int]]:
+def _by_start(places: Sequence[int], starts: Sequence[EngineState | None]) -> list[list[int]]:
     """Places whose sequences continue one and the same state object, together."""
     groups: dict[int, list[int]] = {}
     for index in places:
