@@ -39,7 +39,7 @@ class LinearCrossEntropy(nn.Module):
         if self._scratch.shape[0] < shape[0] or self._scratch.shape[1:] != shape[1:]:
             self._scratch = torch.empty(shape, dtype=self.dtype, device=features.device)
         loss: Tensor = _Sum.apply(  # type: ignore[no-untyped-call]
-            features, weight, targets, self._scratch
+            features, weight, targets, self._scratch, needs_gradient
         )
         return loss
 
@@ -77,11 +77,15 @@ class AdaptiveCrossEntropy(nn.Module):
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, weight: Tensor, targets: Tensor, scratch: Tensor
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        scratch: Tensor,
+        needs_gradient: bool,  # ctx.needs_input_grad says so even where gradients are off
     ) -> Tensor:
         x, w = features.to(scratch.dtype), weight.to(scratch.dtype)
         loss = torch.zeros((), device=x.device)
-        needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         dx = torch.empty_like(x)
         for start in range(0, len(x), _CHUNK_ROWS):
             rows = slice(start, start + _CHUNK_ROWS)
@@ -109,4 +113,4 @@ class _Sum(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx, dw = ctx.saved_tensors
         scale = grads[0]
-        return dx.to(ctx.dtypes[0]) * scale, dw.to(ctx.dtypes[1]) * scale, None, None
+        return dx.to(ctx.dtypes[0]) * scale, dw.to(ctx.dtypes[1]) * scale, None, None, None
