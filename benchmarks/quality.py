@@ -27,8 +27,9 @@ import zstandard
 
 from benchmarks.driving import scored_prompts
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
+from models.declarations import INT8_LOSS_METRIC
 from service.engine.hosts.async_engine import EngineOptions
-from service.engine.hosts.loading import INT8_LOSS_METRIC, load_engine
+from service.engine.hosts.loading import load_engine
 from training.corpus import Source, read_lines, read_source
 from training.evaluate import LineEnd, evaluate_file, model_of
 

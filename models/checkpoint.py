@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -186,6 +187,11 @@ def expected_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not model.tie_weights:
         shapes |= _output_shapes(model)
     return shapes
+
+
+def num_parameters(model: ModelConfig) -> int:
+    """Trainable numbers of a network of any architecture; tied matrices count once."""
+    return sum(math.prod(shape) for shape in expected_shapes(model).values())
 
 
 def _output_shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:

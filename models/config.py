@@ -101,11 +101,3 @@ class ModelConfig:
         cutoffs = tuple(values.get("adaptive_cutoffs", ()))
         hidden = tuple(values["hidden_sizes"])
         return cls(**{**values, "hidden_sizes": hidden, "adaptive_cutoffs": cutoffs})
-
-
-def num_parameters(config: ModelConfig) -> int:
-    """Trainable numbers of an LSTM language model."""
-    sizes = zip(config.input_sizes, config.hidden_sizes, strict=True)
-    layers = sum(4 * hidden * (inputs + hidden + 1) for inputs, hidden in sizes)
-    softmax = 0 if config.tie_weights else config.vocab_size * config.hidden_sizes[-1]
-    return config.vocab_size * config.embedding_size + layers + softmax

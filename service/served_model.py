@@ -10,8 +10,8 @@ from typing import Any
 
 from models.checkpoint import CARD, CONFIG, METRICS, TOKENIZER, CheckpointError, read_config
 from models.config import ModelConfig
+from models.declarations import read_declarations
 from models.tokenizer import Tokenizer
-from service.declarations import read_declarations
 from service.engine.hosts.async_engine import AsyncEngine
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import uvicorn
 
-from models.config import num_parameters
+from models.checkpoint import num_parameters
 from service.app import create_app
 from service.engine.hosts.async_engine import AsyncEngine
 from service.http.dependencies import AppContext

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from models.checkpoint import Checkpoint, expected_shapes
+from models.checkpoint import Checkpoint, num_parameters
 from models.config import ModelConfig
 
 
@@ -29,7 +28,7 @@ def model_card(name: str, checkpoint: Checkpoint) -> str:
 
 def _shape(checkpoint: Checkpoint) -> str:
     model = checkpoint.model
-    parameters = sum(math.prod(shape) for shape in expected_shapes(model).values())
+    parameters = num_parameters(model)
     rows = [
         ("architecture", model.architecture),
         ("parameters", f"{parameters:,}"),

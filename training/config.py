@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.config import ModelConfig
+from models.declarations import SamplingDefaults
 from models.sentencepiece_model import Normalizer
 from models.weights import Storage
 
@@ -104,18 +105,6 @@ class ChatSection(_Section):
     )
 
 
-class SamplingSection(_Section):
-    """What the service applies where a request sets nothing; None leaves its own defaults."""
-
-    temperature: float | None = Field(None, ge=0)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    repetition_penalty: float | None = Field(None, gt=0)
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-
-
 class TrainConfig(_Section):
     """Everything that, with the data, determines a run."""
 
@@ -128,7 +117,9 @@ class TrainConfig(_Section):
     regularization: RegularizationSection = RegularizationSection()
     loop: LoopSection = LoopSection()
     chat: ChatSection = ChatSection()
-    sampling: SamplingSection = SamplingSection()
+    sampling: SamplingDefaults = Field(
+        SamplingDefaults(), description="what the service applies where a request sets nothing"
+    )
 
 
 def preset_names() -> list[str]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.architectures import build_model
+from models.chat_template import ChatTemplate
 from models.checkpoint import Checkpoint
 from models.language_model import LanguageModel
 from models.sentencepiece_model import UNKNOWN
@@ -143,11 +144,11 @@ def _all(ids: list[int]) -> Scored:
 
 
 def _dialogue(tokenizer: Tokenizer, document: Document) -> Scored:
-    ids, counted = [tokenizer.bos_id], [False]
+    template, ids, counted = ChatTemplate.of(tokenizer), [tokenizer.bos_id], [False]
     for turn in document.turns:
-        content = [*tokenizer.encode(turn.content), tokenizer.control_ids["<|end|>"]]
-        ids += [tokenizer.control_ids[f"<|{turn.role}|>"], *content]
-        counted += [False] + [True] * len(content)
+        spelled = template.turn(turn.role, turn.content)
+        ids += spelled
+        counted += [False] + [True] * (len(spelled) - 1)  # the role is given
     return Scored(ids, counted)
 
 

@@ -9,19 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.chat_template import STANDARD_TEMPLATE
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.language_model import LanguageModel
-from models.sentencepiece_model import ASSISTANT, END, SYSTEM, USER
 from models.tokenizer import Tokenizer
 from models.weights import Weights
 from training.card import model_card
 from training.config import TrainConfig
 from training.run_state import Progress
-
-CHAT_TEMPLATE = {
-    "roles": {"system": SYSTEM, "user": USER, "assistant": ASSISTANT},
-    "end_of_turn": END,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +65,7 @@ class Publisher:
             weights=weights,
             tokenizer=self.tokenizer,
             storage=self.config.model.storage,
-            chat_template=CHAT_TEMPLATE if self.config.chat.enabled else None,
+            chat_template=STANDARD_TEMPLATE if self.config.chat.enabled else None,
             sampling_defaults=self.config.sampling.model_dump(exclude_none=True),
             training=training,
             metrics={"valid_loss_nats_per_token": progress.best_loss},

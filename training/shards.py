@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sentencepiece_model import END
+from models.chat_template import ChatTemplate
 from models.tokenizer import Tokenizer
 from training.corpus import CorpusError, Document, Source, empty_corpus, read_sources
 
@@ -50,19 +50,19 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document]) -> Enc
     """
     # Arrays are made once for all: of short documents they would cost as much as the encoding.
     ids, counted = list[int](), bytearray()
+    template = ChatTemplate.of(tokenizer)
     for document in documents:
-        _append(tokenizer, document, ids, counted)
+        _append(template, document, ids, counted)
     return Encoded(np.array(ids, np.uint32), np.frombuffer(counted, np.uint8))
 
 
-def _append(tokenizer: Tokenizer, document: Document, ids: list[int], counted: bytearray) -> None:
+def _append(template: ChatTemplate, document: Document, ids: list[int], counted: bytearray) -> None:
+    tokenizer = template.tokenizer
     if document.starts:
         ids.append(tokenizer.bos_id)
     for turn in document.turns:
-        ids.append(tokenizer.control_ids[f"<|{turn.role}|>"])
-        counted.extend(bytes(len(ids) - len(counted)))
-        ids += tokenizer.encode(turn.content)
-        ids.append(tokenizer.control_ids[END])
+        counted.extend(bytes(len(ids) + 1 - len(counted)))  # the role is given
+        ids += template.turn(turn.role, turn.content)
         counts = turn.role == "assistant"
         counted.extend((b"\1" if counts else b"\0") * (len(ids) - len(counted)))
     if not document.turns:

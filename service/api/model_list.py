@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
-from models.checkpoint import CheckpointError
-from models.config import num_parameters
+from models.checkpoint import CheckpointError, num_parameters
 from service.api.schemas import error_responses
 from service.http.dependencies import AppContext, Context, unknown_model
 from service.http.errors import unavailable

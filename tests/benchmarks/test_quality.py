@@ -20,8 +20,8 @@ from benchmarks.quality import (
 )
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
+from models.declarations import INT8_LOSS_METRIC
 from models.tokenizer import Tokenizer
-from service.engine.hosts.loading import INT8_LOSS_METRIC
 from training.evaluate import evaluate_file, model_of
 
 SETS: TestSets = {"prose": ("prose.txt", "newline"), "chat": ("chat.jsonl", "newline")}

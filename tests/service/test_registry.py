@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from models.config import ModelConfig, num_parameters
+from models.checkpoint import Checkpoint, CheckpointError, num_parameters, save_checkpoint
+from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from service.engine.hosts.async_engine import AsyncEngine, EngineUnavailableError
 from service.engine.hosts.build import EngineFactory, estimated_bytes
@@ -276,12 +276,8 @@ async def test_leases_end_with_their_contexts(folder: Path, engines: Engines) ->
     assert (await use(registry, "c")).name == "c"
 
 
-def test_estimate_grows_with_everything(lstm: PlainLSTM) -> None:
+def test_estimate_grows_with_everything() -> None:
     large = ModelConfig(vocab_size=8192)
-    assert num_parameters(large) == 8192 * 512 + 2 * 4 * 512 * (2 * 512 + 1)
-    untied = ModelConfig(vocab_size=10, embedding_size=4, hidden_sizes=(3,), tie_weights=False)
-    assert num_parameters(untied) == 10 * 4 + 4 * 3 * (4 + 3 + 1) + 10 * 3
-    assert num_parameters(lstm.config) == sum(weight.size for weight in lstm.weights.values())
     estimate = estimated_bytes(large, replicas=1, cache_bytes=0)
     assert estimate > 4 * (num_parameters(large) + 8192 * 4 * 512)
     assert estimated_bytes(large, replicas=2, cache_bytes=1 << 20) > estimate + (2 << 20)

@@ -34,6 +34,7 @@ def test_overrides_are_toml_values() -> None:
         ("loop.bptt=0", "loop.bptt: Input should be greater than or equal to 1 .got 0."),
         ("optimizer.lr=fast", "optimizer.lr: .*valid number.*'fast'"),
         ("loop.precision=float8", "loop.precision: .*'float32' or 'bfloat16'"),
+        ("sampling.presence_penalty=5", "sampling.presence_penalty: .*less than or equal to 2"),
         ("loop.bptt", "must have the form section.key=value"),
         ("loop.bptt.x=1", "'bptt' is not a section"),
     ],

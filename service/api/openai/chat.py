@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.tokenizer import Tokenizer
+from models.chat_template import ChatTemplate
 from service.api.client import off_loop, read_history
 from service.api.openai.generation import Job, check_fields, check_work
 from service.api.openai.logprobs import LogprobsForm
@@ -26,65 +26,55 @@ from service.text.history import History, Prompt
 _DEFAULT_MAX_TOKENS = 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatTemplate:
-    """Control tokens: one that opens the turns of each role, and one that ends every turn."""
+def template_of(model: ServedModel) -> ChatTemplate:
+    """The template that the checkpoint declares; a 400 where it declares none."""
+    if model.chat_template is None:
+        raise invalid(
+            "model",
+            f"{model.name!r} was not trained for chat; use /v1/completions",
+            code="chat_not_supported",
+        )
+    return ChatTemplate.of(model.tokenizer, model.chat_template)
 
-    role_ids: Mapping[str, int]
-    end_id: int
 
-    @classmethod
-    def of(cls, model: ServedModel) -> ChatTemplate:
-        """The template that the checkpoint declares; a 400 where it declares none."""
-        if model.chat_template is None:
-            raise invalid(
-                "model",
-                f"{model.name!r} was not trained for chat; use /v1/completions",
-                code="chat_not_supported",
-            )
-        control_ids = model.tokenizer.control_ids
-        roles = model.chat_template["roles"]
-        role_ids = {role: control_ids[piece] for role, piece in roles.items()}
-        if "system" in role_ids:
-            role_ids.setdefault("developer", role_ids["system"])
-        return cls(role_ids=role_ids, end_id=control_ids[model.chat_template["end_of_turn"]])
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages of a request in the template of the model."""
+
+    template: ChatTemplate
 
     def check(self, messages: Sequence[ChatMessage]) -> None:
         """Refuse what the template, or this server, cannot say."""
+        role_ids = self.template.role_ids
         for index, message in enumerate(messages):
             refuse_unsupported(message.model_extra, UNSUPPORTED_MESSAGE, place=f"messages.{index}.")
-            if message.role not in self.role_ids:
-                known = ", ".join(sorted(self.role_ids))
+            if message.role not in role_ids:
+                known = ", ".join(sorted(role_ids))
                 raise invalid(
                     f"messages.{index}.role", f"this model knows {known}, not {message.role!r}"
                 )
 
     def prompt(self, before: History, messages: Sequence[ChatMessage]) -> Prompt:
         """`messages` behind `before`, and the opening of the assistant's turn."""
-        tokenizer, ids = before.tokenizer, list(before.tokens())
+        ids = list(before.tokens())
         first = len(ids)
         for message in messages:
-            ids.append(self.role_ids[message.role])
-            ids += tokenizer.encode(message.text)
-            ids.append(self.end_id)
-        ids.append(self.role_ids["assistant"])
-        after = History(tokenizer=tokenizer, start=before.start, ids=tuple(ids))
+            ids += self.template.turn(message.role, message.text)
+        ids.append(self.template.opening)
+        after = History(tokenizer=before.tokenizer, start=before.start, ids=tuple(ids))
         return Prompt(before=before, ids=after.ids, first=first, source=ids[first:], after=after)
 
     def close(self, before: History, text: str) -> History:
         """After the assistant said `text`."""
-        return before.with_text(text).with_control(self.end_id)
-
-    def stop_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
-        return (self.end_id, tokenizer.eos_id)
+        return before.with_text(text).with_control(self.template.end_id)
 
 
 async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
     refuse_unsupported(body.model_extra, UNSUPPORTED_CHAT)
     check_fields(body)
-    template = ChatTemplate.of(model)
-    template.check(body.messages)
+    conversation = Conversation(template_of(model))
+    conversation.check(body.messages)
     max_tokens, num_top = _max_tokens(body, model), _num_top(body)
     seed = resolve_seed(body)
     sampling = sampling_params(
@@ -92,13 +82,13 @@ async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletion
         model,
         max_tokens=max_tokens,
         logprobs=num_top,
-        end_ids=template.stop_ids(model.tokenizer),
+        end_ids=conversation.template.stop_ids,
         seed=seed,
     )
     num_bos = int(body.state is None)
     before = await read_history(context, model, state=body.state, bos=bool(num_bos))
     num_characters = sum(len(message.text) for message in body.messages)
-    prompt = await off_loop(num_characters, template.prompt, before, body.messages)
+    prompt = await off_loop(num_characters, conversation.prompt, before, body.messages)
     params = ("messages", "max_completion_tokens")
     check_work(context, body, [prompt], max_tokens=max_tokens, params=params)
     logprobs = None
@@ -121,7 +111,7 @@ async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletion
         num_bos=num_bos,
         sampling=sampling if max_tokens else None,
         prompt_top=body.prompt_logprobs,
-        after=template.close,
+        after=conversation.close,
     )
 
 

@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from service.api.schemas import ModelName, RequestModel, TokenId, TokenIds
-from service.http.errors import invalid
-from service.sampling_ranges import (
+from models.declarations import (
     LengthPenalty,
     MinP,
     Penalty,
@@ -27,6 +25,8 @@ from service.sampling_ranges import (
     TopP,
     TypicalP,
 )
+from service.api.schemas import ModelName, RequestModel, TokenId, TokenIds
+from service.http.errors import invalid
 
 _Values = tuple[Any, ...]
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from models.config import ModelConfig, num_parameters
+from models.checkpoint import num_parameters
+from models.config import ModelConfig
 from service.engine.hosts.async_engine import AsyncEngine, EngineFront, EngineOptions
 from service.engine.hosts.process import ProcessEngine
 from service.engine.hosts.replicas import ReplicatedEngine, create_table_file

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from models.checkpoint import Checkpoint, load_checkpoint
+from models.declarations import int8_is_negligible
 from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineInfo, EngineOptions
 from service.engine.hosts.replicas import shared_table
@@ -17,9 +18,6 @@ from service.engine.runners.onnx_graph import Arithmetic, input_table
 from service.engine.runners.onnx_session import integer_products_are_exact
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
-
-LARGEST_INT8_LOSS = 0.001  # of bits per byte, relative
-INT8_LOSS_METRIC = "int8_relative_loss"
 
 
 def load_engine(
@@ -75,9 +73,8 @@ def choose_arithmetic(checkpoint: Checkpoint, options: EngineOptions) -> Arithme
     if options.precision == "fp32":
         return "fp32"
     if options.precision == "auto":
-        loss = checkpoint.metrics.get(INT8_LOSS_METRIC)
-        measured = isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS
-        return "int8" if measured and integer_products_are_exact() else "fp32"
+        negligible = int8_is_negligible(checkpoint.metrics)
+        return "int8" if negligible and integer_products_are_exact() else "fp32"
     if not integer_products_are_exact():
         raise ValueError(
             "precision int8: this processor's products of bytes overflow (no VNNI); use fp32"

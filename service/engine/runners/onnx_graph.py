@@ -5,13 +5,13 @@ from a table, h, c) -> next h, c and features. `head` maps features to log-proba
 
 Every operation works on rows alone, so a row's numbers cannot depend on its neighbours. In int8
 the matrix products are exact integer sums: weights have one scale a row of the matrix, activations
-one scale a layer (a power of two over 127, see `activation_scale`), as uint8 with zero point 128:
-signed int8 activations have no fast kernel on x86. The products' scaling is fused into them.
+one scale a layer (a power of two over 127, see
+`models.activation_scales`), as uint8 with zero point 128: signed int8 activations have no fast
+kernel on x86. The products' scaling is fused into them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,22 +21,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from models.activation_scales import ActivationScales
 from models.config import ModelConfig
 from models.weights import Weights, quantize_rows
 from service.engine.runners.onnx_session import constant, declare, serialize
 
 Arithmetic = Literal["int8", "fp32"]
 _GATES = "ifgo"
-
-
-def activation_scale(largest: float) -> float:
-    """int8 step for activations whose magnitude was seen to reach `largest`.
-
-    A power of two with room to spare, over 127: coarse enough that float noise in the calibration
-    cannot change it from one machine to the next.
-    """
-    bound = 2.0 ** math.ceil(math.log2(max(largest * 1.25, 2.0**-16)))
-    return bound / 127
 
 
 @dataclass
@@ -97,14 +88,6 @@ class _Graph:
             return [declare(name, ["B", width]) for name, width in widths.items()]
 
         return serialize(self.nodes, rows(inputs), rows(outputs), self.constants)
-
-
-@dataclass(frozen=True)
-class ActivationScales:
-    """int8 steps: of each layer's h, and of what enters each layer and the softmax."""
-
-    hidden: tuple[float, ...]
-    inputs: tuple[float, ...]  # num_layers + 1 entries; the first is unused (a table)
 
 
 def input_table(weights: Weights) -> NDArray[np.float32]:

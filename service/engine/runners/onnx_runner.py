@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.activation_scales import ActivationScales, calibrate
 from models.config import ModelConfig
 from models.weights import Weights
 from service.engine.request import Floats
 from service.engine.runners.base import StateLayout
 from service.engine.runners.onnx_graph import (
-    ActivationScales,
     Arithmetic,
-    activation_scale,
     build_cell,
     build_head,
     build_input,
@@ -26,7 +25,6 @@ from service.engine.runners.onnx_graph import (
 from service.engine.runners.onnx_sequence import SequenceRunner
 from service.engine.runners.onnx_session import new_session
 
-_CALIBRATION_STEPS, _CALIBRATION_ROWS = 32, 8
 _SEQUENCE_LENGTH = 32
 
 
@@ -59,9 +57,7 @@ class OnnxRunner:
         self._table = table.reshape(4, self.vocab_size, -1)  # gate, token, H_0
         self._embedding = weights["embedding.weight"] if config.has_skip(0) else None
         self._scales = (
-            _calibrate(config, weights, self._table)
-            if arithmetic == "int8"
-            else _unused_scales(config)
+            calibrate(config, weights) if arithmetic == "int8" else _unused_scales(config)
         )
         self.sequence_length = min(_SEQUENCE_LENGTH, max_rows)
         self._prepare(weights)
@@ -232,38 +228,3 @@ class OnnxRunner:
 
 def _unused_scales(config: ModelConfig) -> ActivationScales:
     return ActivationScales((1.0,) * config.num_layers, (1.0,) * (config.num_layers + 1))
-
-
-def _calibrate(config: ModelConfig, weights: Weights, table: Floats) -> ActivationScales:
-    """int8 steps from the largest magnitudes on a fixed walk through the vocabulary."""
-    draw = np.random.default_rng(0)
-    h = [np.zeros((_CALIBRATION_ROWS, size), np.float32) for size in config.hidden_sizes]
-    c = [np.zeros_like(part) for part in h]
-    largest_h, largest_x = np.zeros(config.num_layers), np.zeros(config.num_layers)
-    for _ in range(_CALIBRATION_STEPS):
-        ids = draw.integers(config.vocab_size, size=_CALIBRATION_ROWS)
-        x = weights["embedding.weight"][ids]
-        for k in range(config.num_layers):
-            gates = h[k] @ weights[f"layers.{k}.weight_hh"].T
-            if k == 0:
-                gates += np.concatenate(table[:, ids], axis=1)
-            else:
-                gates += x @ weights[f"layers.{k}.weight_ih"].T + weights[f"layers.{k}.bias"]
-            i, f, g, o = np.split(gates, 4, axis=1)
-            c[k] = _sigmoid(f) * c[k] + _sigmoid(i) * np.tanh(g)
-            h[k] = _sigmoid(o) * np.tanh(c[k])
-            x = h[k] + x if config.has_skip(k) else h[k]
-            largest_h[k] = max(largest_h[k], float(np.abs(h[k]).max()))
-            largest_x[k] = max(largest_x[k], float(np.abs(x).max()))
-    hidden = tuple(activation_scale(min(float(size), 0.8)) for size in largest_h)  # |h| < 1
-    # Sums through skip connections are unbounded: they get twice the room.
-    inputs = (
-        activation_scale(2 * float(largest_x[k])) if config.residual else hidden[k]
-        for k in range(config.num_layers)
-    )
-    return ActivationScales(hidden, (1.0, *inputs))
-
-
-def _sigmoid(x: Floats) -> Floats:
-    result: Floats = 0.5 * (1 + np.tanh(0.5 * x))
-    return result

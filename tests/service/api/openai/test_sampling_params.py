@@ -47,6 +47,13 @@ def test_the_checkpoints_defaults_hold_where_the_request_sets_none(served: Serve
     assert (chosen.temperature, chosen.top_p, chosen.min_tokens) == (1.0, 0.9, 2)
 
 
+def test_a_default_of_min_tokens_gives_way_to_a_smaller_max_tokens(served: ServedModel) -> None:
+    model = replace(served, sampling_defaults={"min_tokens": 8})
+    assert params(model, max_tokens=3).min_tokens == 3
+    with pytest.raises(ApiError, match="min_tokens"):
+        params(model, max_tokens=3, min_tokens=8)
+
+
 @pytest.mark.parametrize(
     ("field", "given", "reached"),
     [

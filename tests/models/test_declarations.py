@@ -6,9 +6,16 @@ from typing import Any, get_args
 
 import pytest
 
+from models.declarations import SamplingDefaults, read_declarations
 from models.tokenizer import Tokenizer
 from service.api.openai.requests import ChatCompletionRequest, CompletionRequest
-from service.declarations import SamplingDefaults, read_declarations
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    lines = [f"the words {n} and other words" for n in range(20)]
+    return Tokenizer.train(lines, vocab_size=290, model_type="bpe")
+
 
 TEMPLATE: dict[str, Any] = {
     "roles": {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"},

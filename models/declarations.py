@@ -1,27 +1,33 @@
-"""What a checkpoint declares about its use, checked when it is read.
+"""What a checkpoint promises about its use: one definition for training, which writes it, and the
+service, which applies it.
 
-A fault is told to whoever starts the service, not to the clients of a model that cannot answer.
+A fault is told to whoever trains or starts the service, not to the clients of a model that cannot
+answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.tokenizer import Tokenizer
-from service.sampling_ranges import (
-    LengthPenalty,
-    MinP,
-    Penalty,
-    RepetitionPenalty,
-    Temperature,
-    TokenCount,
-    TopK,
-    TopP,
-    TypicalP,
-)
+
+# What values sampling fields may have, in a request and as a checkpoint's defaults.
+Temperature = Annotated[float, Field(ge=0, le=2)]
+TopP = Annotated[float, Field(ge=0, le=1)]
+TopK = Annotated[int, Field(ge=-1, lt=2**31)]
+MinP = Annotated[float, Field(ge=0, le=1)]
+TypicalP = Annotated[float, Field(gt=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]  # presence and frequency penalties
+RepetitionPenalty = Annotated[float, Field(ge=0.01, le=10)]
+LengthPenalty = Annotated[float, Field(ge=-10, le=10)]
+TokenCount = Annotated[int, Field(ge=0)]
+
+# In metrics.json: what int8 arithmetic costs in bits per byte, relative to float32.
+INT8_LOSS_METRIC = "int8_relative_loss"
+LARGEST_INT8_LOSS = 0.001  # up to this, `precision=auto` serves int8
 
 
 class _Declaration(BaseModel):
@@ -53,7 +59,7 @@ class DeclaredTemplate(_Declaration):
 
 
 class Declarations(_Declaration):
-    """The two parts of a checkpoint's configuration that only the service looks at."""
+    """The parts of a checkpoint's configuration that say how it is to be used."""
 
     sampling_defaults: SamplingDefaults = SamplingDefaults()
     chat_template: DeclaredTemplate | None = None
@@ -70,6 +76,12 @@ def read_declarations(config: Mapping[str, Any], tokenizer: Tokenizer) -> Declar
     if declared.chat_template is not None:
         _check_template(declared.chat_template, tokenizer)
     return declared
+
+
+def int8_is_negligible(metrics: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's measured loss by int8 arithmetic is small; False if unmeasured."""
+    loss = metrics.get(INT8_LOSS_METRIC)
+    return isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS
 
 
 def _check_template(template: DeclaredTemplate, tokenizer: Tokenizer) -> None:

@@ -1,1 +1,0 @@
-"""Rescoring for speech recognition: formats, tuning, lattices and first-pass adapters."""
