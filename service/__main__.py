@@ -1,88 +1,41 @@
-"""``python -m service serve``: every setting is an option, and an environment variable."""
+"""`lstm-serve`, or `python -m service`: the commands of `service.cli`, each loaded when it is used.
+
+The server must start fast: it does not import what the other commands need.
+"""
 
 from __future__ import annotations
 
-import types
-from typing import Any, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
+from importlib import import_module
 
 import click
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from service.settings import Settings
-
-
-@runtime_checkable
-class Launchable(Protocol):
-    """An engine that can begin to load before there is an event loop."""
-
-    def launch(self) -> None: ...
+# Command -> module of `service.cli`, whose attribute `command` it is.
+_COMMANDS = {
+    "serve": "serve",
+    "score": "score",
+    "next-word": "next_word",
+    "generate": "generate",
+    "chat": "chat",
+}
 
 
-@click.group()
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"service.cli.{_COMMANDS[cmd_name]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="lstm-serve")
 def main() -> None:
-    """Serve LSTM language models over HTTP."""
+    """Serve LSTM language models over HTTP, or use one here and now."""
 
-
-def _serve(**given: Any) -> None:
-    """Serve checkpoints until SIGTERM or Ctrl-C.
-
-    Each option is also an environment variable: LSTM_SERVE_PORT for --port.
-    """
-    try:
-        settings = Settings(**{k: v for k, v in given.items() if v not in (None, ())})
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(map(str, fault["loc"]))
-        raise click.UsageError(f"setting {name}: {fault['msg']}") from None
-    if not settings.model.is_dir():
-        raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")
-    # Imported now, so that --help and refusals need not wait; and the web framework, which takes
-    # as long as the model, while the engine loads that.
-    from service.engine.hosts.build import build_engine
-
-    engine = build_engine(settings.model, settings.engine_options)
-    if isinstance(engine, Launchable):
-        engine.launch()
-    from service.server import run
-
-    try:
-        run(settings, engine)
-    except (RuntimeError, ValueError) as error:
-        raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
-
-
-def _option(name: str, field: FieldInfo) -> click.Option:
-    """The command line's option for one setting."""
-    types_ = [t for t in _members(field.annotation) if t is not type(None)]
-    kind: Any = types_[0] if types_[0] in (int, float) else str
-    if get_origin(types_[0]) is Literal:
-        kind = click.Choice(get_args(types_[0]))
-    default = field.default
-    is_many = get_origin(field.annotation) is tuple
-    shown = "" if default in (None, ()) else f"  [default: {default}]"
-    return click.Option(
-        ["--api-key" if is_many else "--" + name.replace("_", "-"), name],
-        type=kind,
-        multiple=is_many,
-        help=f"{field.description}{shown}",
-    )
-
-
-def _members(annotation: Any) -> tuple[Any, ...]:
-    is_union = get_origin(annotation) in (Union, types.UnionType)
-    return get_args(annotation) if is_union else (annotation,)
-
-
-main.add_command(
-    click.Command(
-        "serve",
-        callback=_serve,
-        help=_serve.__doc__,
-        params=[_option(name, field) for name, field in Settings.model_fields.items()],
-    )
-)
 
 if __name__ == "__main__":
     main(prog_name="python -m service")

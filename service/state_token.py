@@ -12,20 +12,17 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
-import numpy as np
 from itsdangerous import BadSignature, Signer
-from numpy.typing import NDArray
 
 from models.pretokenize import MAX_WORD
-
-Floats = NDArray[np.float32]
+from service.engine_state import EngineState
 
 VERSION = 1
 # A space and a word that is one character short of being final, each character 4 bytes at most.
 _PENDING_BYTES = 4 * (MAX_WORD + 1)
 # version, flags, bytes of pending text, pending text, SHA-256 of the checkpoint's digest
 _HEADER = struct.Struct(f"<BBB{_PENDING_BYTES}s32s")
-_CONTINUES_LINE, _HAS_VECTOR = 1, 2
+_CONTINUES_LINE, _HAS_STATE = 1, 2
 
 
 class InvalidStateError(ValueError):
@@ -36,13 +33,13 @@ class InvalidStateError(ValueError):
 class State:
     """Where a sequence stands.
 
-    vector: the engine's state after the last final token, (state_size,); None where no token is
+    engine_state: after the last final token; None where no token is
         final yet and the sequence began from nothing.
     pending: text after it whose segmentation later text may still change.
     continuation: the pending text goes on in the middle of a line.
     """
 
-    vector: Floats | None
+    engine_state: EngineState | None
     pending: str
     continuation: bool
 
@@ -60,11 +57,12 @@ class StateCodec:
         """The token; its length depends on `state_size` alone."""
         pending = state.pending.encode()
         assert len(pending) <= _PENDING_BYTES
-        flags = _CONTINUES_LINE * state.continuation | _HAS_VECTOR * (state.vector is not None)
+        flags = _CONTINUES_LINE * state.continuation | _HAS_STATE * (state.engine_state is not None)
         header = _HEADER.pack(VERSION, flags, len(pending), pending, _fingerprint(digest))
-        vector = np.zeros(state_size) if state.vector is None else state.vector
-        assert vector.shape == (state_size,)
-        payload = urlsafe_b64encode(header + vector.astype("<f4").tobytes())
+        engine_state = state.engine_state
+        data = bytes(4 * state_size) if engine_state is None else engine_state.to_bytes()
+        assert len(data) == 4 * state_size
+        payload = urlsafe_b64encode(header + data)
         return self._signer.sign(payload).decode("ascii")
 
     def open(self, token: str, *, digest: str, state_size: int) -> State:
@@ -83,9 +81,9 @@ class StateCodec:
         if fingerprint != _fingerprint(digest):
             raise InvalidStateError("it belongs to another model")
         assert len(payload) == _HEADER.size + 4 * state_size
-        vector = np.frombuffer(payload, dtype="<f4", offset=_HEADER.size).astype(np.float32)
+        engine_state = EngineState.from_bytes(payload[_HEADER.size :])
         return State(
-            vector=vector if flags & _HAS_VECTOR else None,
+            engine_state=engine_state if flags & _HAS_STATE else None,
             pending=pending[:pending_size].decode(),
             continuation=bool(flags & _CONTINUES_LINE),
         )

@@ -9,18 +9,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.engine.hosts.async_engine import AsyncEngine, QueueFullError
 from service.engine.request import EngineRequest, Priority, PromptOutput
+from service.engine_state import EngineState
 from service.http.dependencies import AppContext
 from service.http.errors import check_count, impossible, invalid
 from service.served_model import ServedModel
 from service.state_token import InvalidStateError, State
 from service.text.history import History, begin
 
-Floats = NDArray[np.float32]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -76,21 +73,21 @@ def open_state(context: AppContext, model: ServedModel, token: str) -> History:
         ) from None
     return History(
         tokenizer=model.tokenizer,
-        start=state.vector,
+        start=state.engine_state,
         pending=state.pending,
         continuation=state.continuation,
     )
 
 
 def seal_state(
-    context: AppContext, model: ServedModel, history: History, vector: Floats | None
+    context: AppContext, model: ServedModel, history: History, computed: EngineState | None
 ) -> str:
-    """A token for `history`; `vector` is the engine's state after ``history.ids``.
+    """A token for `history`; `computed`: the engine's state after ``history.ids``.
 
-    Where there are no such ids, it is the history's own start and `vector` is not looked at.
+    Where there are no such ids, it is the history's own start and `computed` is not looked at.
     """
     state = State(
-        vector=vector if history.ids else history.start,
+        engine_state=computed if history.ids else history.start,
         pending=history.pending,
         continuation=history.continuation,
     )
@@ -101,17 +98,17 @@ async def sealed_states(
     context: AppContext,
     model: ServedModel,
     histories: Sequence[History],
-    vectors: Sequence[Floats | None],
+    computed: Sequence[EngineState | None],
     *,
     waits: bool = True,
 ) -> list[str]:
-    """Sealed states of histories with one start; a vector that is None is computed first.
+    """Sealed states of histories with one start; what is None of `computed` is computed first.
 
     It is None where a prompt's own request cannot give it: after sampling, or after token ids that
     are not the canonical segmentation of their text. The state cache makes it a few steps. `waits`:
     as for `collect`; false where nothing else was computed.
     """
-    known = list(vectors)
+    known = list(computed)
     missing = [k for k, history in enumerate(histories) if history.ids and known[k] is None]
     if missing:
         request = EngineRequest(
@@ -124,8 +121,8 @@ async def sealed_states(
         for k, output in zip(missing, collected.prompts, strict=True):
             known[k] = output.state
     return [
-        seal_state(context, model, history, vector)
-        for history, vector in zip(histories, known, strict=True)
+        seal_state(context, model, history, state)
+        for history, state in zip(histories, known, strict=True)
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -140,7 +139,7 @@ async def next_token(
     usage = count_usage(context, model, len(prompt.ids) - has_bos, cached=collected.cached_tokens)
     if is_raw:
         assert distribution.full is not None
-        return Response(np.asarray(distribution.full, "<f4").tobytes(), media_type=_RAW)
+        return Response(distribution.full.astype("<f4").tobytes(), media_type=_RAW)
     state = None
     if body.return_state:
         (state,) = await sealed_states(context, model, [prompt.after], [output.state])

@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.client import Collected, check_begun, collect, new_request_id, read_history
 from service.api.schemas import ModelName, RequestModel, StateToken, Usage, error_responses
 from service.engine.request import EngineRequest, NextToken, PromptOutput
+from service.engine_state import EngineState
 from service.http.dependencies import AppContext, Context, resolve_model
 from service.http.errors import check_count, invalid
 from service.http.json_body import JSONBody, StrictRoute
 from service.served_model import ServedModel
-from service.text.history import Floats, History
+from service.text.history import History
 from service.text.word_search import (
+    Floats,
     Path,
     check_word,
     context_tokens,
@@ -190,7 +192,7 @@ class _Begun:
     """The sequence up to the next word, computed: state, and ln P of each next token."""
 
     model: ServedModel
-    state: Floats
+    state: EngineState
     logprobs: Floats
     cached_tokens: int
 

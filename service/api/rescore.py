@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from service.api.client import check_begun, collect, new_request_id, off_loop, read_history, settle
 from service.api.schemas import ModelName, RequestModel, StateToken, Usage, error_responses
 from service.engine.request import EngineRequest, Priority
+from service.engine_state import EngineState
 from service.http.dependencies import AppContext, Context, resolve_model
 from service.http.errors import check_count, invalid
 from service.http.json_body import JSONBody, StrictRoute
 from service.served_model import ServedModel
-from service.text.history import Floats, History, Prompt, build_prompt
+from service.text.history import History, Prompt, build_prompt
 from service.text.rescoring import (
     Combination,
     Normalize,
@@ -337,7 +337,7 @@ class _Rescorer:
         """What stands before the first hypotheses once the context has become a state."""
         return history if _is_bos_alone(history) else replace(history, ids=())
 
-    async def _run_list(self, index: int, start: Floats | None) -> _Result:
+    async def _run_list(self, index: int, start: EngineState | None) -> _Result:
         """Score and rank the list `index`, in one request."""
         prompts = self._lists[index]
         sums = await self._logprobs(prompts, start)
@@ -362,7 +362,7 @@ class _Rescorer:
                 raise invalid(f"utterances.{index}.hypotheses.{place}", str(error)) from None
         return _Result(scored=scored, ranked=rank(totals))
 
-    async def _logprobs(self, prompts: Sequence[Prompt], start: Floats | None) -> list[float]:
+    async def _logprobs(self, prompts: Sequence[Prompt], start: EngineState | None) -> list[float]:
         """ln P of each hypothesis; 0 for one without any token."""
         sums = [0.0] * len(prompts)
         filled = [index for index, prompt in enumerate(prompts) if len(prompt.ids) > prompt.first]
@@ -381,7 +381,7 @@ class _Rescorer:
         self.usage.tree_nodes += _count_nodes(request.prompts, len(prompts[0].before.ids))
         for index, output in zip(filled, collected.prompts, strict=True):
             assert output.logprobs is not None
-            sums[index] = float(output.logprobs[prompts[index].first :].sum(dtype=np.float64))
+            sums[index] = float(output.logprobs[prompts[index].first :].sum(dtype=float))
         return sums
 
 

@@ -36,6 +36,7 @@ from service.engine.sequences import (
     run_sequences,
 )
 from service.engine.state_cache import PrefixMemory, StateCache, start_key
+from service.engine_state import EngineState
 
 _NOTHING_LEFT = "the sampling settings exclude every token"
 
@@ -215,7 +216,7 @@ class Engine:
                     logprobs=progress.logprobs_of_prompt(index) if scored else None,
                     top=progress.tops_of_prompt(index) if request.prompt_logprobs else None,
                     next_token=_next_token(request, head),
-                    state=taken,
+                    state=None if taken is None else EngineState(taken),
                 )
             )
         params = request.sampling
@@ -336,7 +337,7 @@ class Engine:
     def _begin(self, progress: Progress) -> None:
         """Put a request's first units in line, from its start state or a cached prefix."""
         request, root = progress.request, progress.tree.root
-        start = request.start
+        start = None if request.start is None else request.start.vector
         asks = progress.ends_with_head(root) and start is not None
         head = self.runner.logprobs_of_state(start) if asks and start is not None else None
         if root.prompts or root.taken_by:

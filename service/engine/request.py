@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine_state import EngineState
+
 Floats = NDArray[np.float32]
 TopLogprobs = tuple[tuple[int, float], ...]  # (token id, ln P), most probable first
 FinishReason = Literal["stop", "length"]
@@ -91,7 +93,7 @@ class EngineRequest:
 
     prompts: token ids, begin-of-sequence included by the caller where it is wanted. Without a
         start state a prompt must not be empty.
-    start: state vector that every prompt continues (see `state.StateLayout`), None for nothing.
+    start: the state that every prompt continues, None for nothing.
         With a start the first token of a prompt can be scored, without one it cannot.
     prompt_logprobs: None for no scores, else the number of most probable alternatives to report
         with each scored token (0: the token's own ln P alone).
@@ -105,7 +107,7 @@ class EngineRequest:
 
     request_id: str
     prompts: tuple[tuple[int, ...], ...]
-    start: Floats | None = None
+    start: EngineState | None = None
     prompt_logprobs: int | None = None
     score_from: tuple[int, ...] = ()
     next_token: NextToken | None = None
@@ -141,7 +143,7 @@ class PromptOutput:
     logprobs: Floats | None = None
     top: tuple[TopLogprobs, ...] | None = None
     next_token: NextTokenOutput | None = None
-    state: Floats | None = None
+    state: EngineState | None = None
 
 
 class TokenOutput(NamedTuple):
@@ -187,8 +189,8 @@ def check_request(request: EngineRequest, vocab_size: int, state_size: int) -> N
         if not prompt and request.start is None:
             raise ValueError(f"prompts[{index}] is empty and there is no start state")
         _check_ids(f"prompts[{index}]", prompt, vocab_size)
-    if request.start is not None and request.start.shape != (state_size,):
-        raise ValueError(f"start must have {state_size} floats, not {request.start.shape}")
+    if request.start is not None and request.start.num_floats != state_size:
+        raise ValueError(f"start must have {state_size} floats, not {request.start.num_floats}")
     _check_positions(request)
     _check_count("prompt_logprobs", request.prompt_logprobs)
     if request.next_token is not None:

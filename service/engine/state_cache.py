@@ -18,6 +18,7 @@ import numpy as np
 from service.engine.prefix_tree import Node
 from service.engine.request import Floats
 from service.engine.sequences import NodeUnit, Progress, SampleUnit
+from service.engine_state import EngineState
 
 _OVERHEAD = 400  # bytes of Python objects an entry, measured roughly
 
@@ -111,9 +112,9 @@ class StateCache:
         assert lengths == self._lengths
 
 
-def start_key(start: Floats | None) -> bytes:
+def start_key(start: EngineState | None) -> bytes:
     """Name of a start state: empty for the state of nothing."""
-    return b"" if start is None else hashlib.blake2b(start.tobytes(), digest_size=16).digest()
+    return b"" if start is None else hashlib.blake2b(start.to_bytes(), digest_size=16).digest()
 
 
 def _pack(tokens: Sequence[int]) -> bytes:

@@ -12,13 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.pretokenize import MAX_WORD
 from models.tokenizer import IncrementalDecoder, Tokenizer
+from service.engine_state import EngineState
 
-Floats = NDArray[np.float32]
 # A chunk that touches the text before a seam ends at most this many characters after it.
 _CHUNK_REACH = MAX_WORD + 2
 
@@ -27,14 +24,14 @@ _CHUNK_REACH = MAX_WORD + 2
 class History:
     """A sequence up to now.
 
-    start: state vector that the sequence continues; None from nothing.
+    start: the engine's state that the sequence continues; None from nothing.
     ids: the canonical tokens after `start` that no later text can change, control tokens included.
     pending: text after `ids` whose segmentation is still open, at most 33 characters.
     continuation: what follows `ids` goes on in the middle of a line.
     """
 
     tokenizer: Tokenizer
-    start: Floats | None = None
+    start: EngineState | None = None
     ids: tuple[int, ...] = ()
     pending: str = ""
     continuation: bool = False
@@ -120,6 +117,13 @@ class Prompt:
         return self.before.tokenizer.decode(self.source, continuation=self.before.in_line)
 
     @property
+    def ends_in_line(self) -> bool:
+        """Whether what follows the prompt's tokens goes on in the middle of a line."""
+        if not self.ids:
+            return self.before.in_line
+        return not self.before.tokenizer.starts_line_after(self.ids[-1])
+
+    @property
     def state_at(self) -> int | None:
         """After how many of `ids` the engine's state is the one of `after`.
 
@@ -129,7 +133,7 @@ class Prompt:
         count = len(self.after.ids)
         return count if count and self.ids[:count] == self.after.ids else None
 
-    def with_start(self, start: Floats | None) -> Prompt:
+    def with_start(self, start: EngineState | None) -> Prompt:
         """The same tokens continuing another state."""
         return replace(
             self,

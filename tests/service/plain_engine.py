@@ -23,6 +23,7 @@ from service.engine.request import (
     SamplingParams,
     TokenOutput,
 )
+from service.engine_state import EngineState
 from tests.service.plain_sampler import adjusted, choose, log_softmax, top
 
 Floats = NDArray[np.float32]
@@ -164,7 +165,7 @@ class PlainEngine:
         state_at = request.state_at[index] if request.state_at else None
         first = request.score_from[index] if request.score_from else 0
         state = np.zeros(self.info.state_size, np.float32)
-        state = state if request.start is None else request.start
+        state = state if request.start is None else request.start.vector
         wanted = state if state_at == 0 else None
         logprobs, alternatives = [], []
         for position, token_id in enumerate(prompt):
@@ -180,7 +181,7 @@ class PlainEngine:
             logprobs=None if request.prompt_logprobs is None else np.array(logprobs, np.float32),
             top=tuple(alternatives) if request.prompt_logprobs else None,
             next_token=self._next_token(request.next_token, state),
-            state=wanted,
+            state=None if wanted is None else EngineState(wanted),
         )
         return output, state
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.engine_state import EngineState
 from service.state_token import InvalidStateError, State, StateCodec
 
 DIGEST, SIZE = "sha256:abc", 5
@@ -11,9 +12,9 @@ CODEC = StateCodec(b"k" * 32)
 pending_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=33)
 states = st.builds(
     State,
-    vector=st.none()
+    engine_state=st.none()
     | st.lists(st.floats(width=32, allow_nan=False), min_size=SIZE, max_size=SIZE).map(
-        lambda values: np.array(values, np.float32)
+        lambda values: EngineState(np.array(values, np.float32))
     ),
     pending=pending_texts,
     continuation=st.booleans(),
@@ -28,18 +29,20 @@ def open_(token: str, codec: StateCodec = CODEC, digest: str = DIGEST) -> State:
     return codec.open(token, digest=digest, state_size=SIZE)
 
 
-A_STATE = State(vector=np.arange(SIZE, dtype=np.float32), pending="wor", continuation=True)
+A_STATE = State(
+    engine_state=EngineState(np.arange(SIZE, dtype=np.float32)), pending="wor", continuation=True
+)
 
 
 @given(states)
 def test_open_inverts_seal_bit_for_bit(state: State) -> None:
     opened = open_(seal(state))
     assert (opened.pending, opened.continuation) == (state.pending, state.continuation)
-    if state.vector is None:
-        assert opened.vector is None
+    if state.engine_state is None:
+        assert opened.engine_state is None
     else:
-        assert opened.vector is not None
-        assert opened.vector.tobytes() == state.vector.tobytes()
+        assert opened.engine_state is not None
+        assert opened.engine_state.to_bytes() == state.engine_state.to_bytes()
 
 
 @given(states, states)

@@ -53,7 +53,7 @@ class Generation:
         self._request = request
         self._per_prompt = request.sampling.n if request.sampling else 1
         self.continuations = [
-            Continuation(rules, in_line=_in_line(prompt))
+            Continuation(rules, in_line=prompt.ends_in_line)
             for prompt in prompts
             for _ in range(self._per_prompt)
         ]
@@ -118,13 +118,6 @@ class Generation:
         if sampling is None or sampling.beam_width is None:
             return RuntimeError("the engine ended the request before all of its continuations")
         return impossible(f"{sampling.n} is more than the texts that can be generated", param="n")
-
-
-def _in_line(prompt: Prompt) -> bool:
-    """Whether what follows the prompt's tokens goes on in the middle of a line."""
-    if not prompt.ids:
-        return prompt.before.in_line
-    return not prompt.before.tokenizer.starts_line_after(prompt.ids[-1])
 
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,14 @@ A field that is null takes the checkpoint's default, and where it declares none,
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from models.tokenizer import Tokenizer
 from service.api.openai.requests import GenerationRequest
 from service.engine.request import SamplingParams
 from service.http.errors import check_token_ids, invalid
+from service.sampling_fields import bad_word_ids, suppressed_ids
 from service.served_model import ServedModel
 
 # Neither has a meaning for the beams, which follow the model's own probabilities. Temperature 0
@@ -77,10 +78,8 @@ def sampling_params(
         n=body.n if body.use_beam_search else body.num_candidates,
         logit_bias=_logit_bias(body, tokenizer),
         allowed_token_ids=allowed,
-        suppressed_token_ids=tuple(
-            token_id for token_id in tokenizer.control_ids.values() if token_id not in named
-        ),
-        bad_words=_bad_words(body.bad_words, tokenizer),
+        suppressed_token_ids=suppressed_ids(tokenizer, named),
+        bad_words=bad_word_ids(body.bad_words, tokenizer),
         stop_token_ids=stops,
         logprobs=logprobs,
         seed=seed % 2**64,
@@ -132,14 +131,3 @@ def _logit_bias(body: GenerationRequest, tokenizer: Tokenizer) -> dict[int, floa
             )
         biases[int(key)] = bias
     return biases
-
-
-def _bad_words(words: Iterable[str], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
-    """Each word's tokens, as it begins a word and as it goes on in one."""
-    sequences: dict[tuple[int, ...], None] = {}
-    for word in words:
-        bare = word.removeprefix(" ") or word
-        for continuation in (False, True):
-            sequences[tuple(tokenizer.encode(bare, continuation=continuation))] = None
-    sequences.pop((), None)  # a normaliser may leave nothing of a word
-    return tuple(sequences)

@@ -51,7 +51,7 @@ class ProcessEngine(EngineFront):
             inherited.append(self._table_file)
         arguments = [str(theirs.fileno()), str(self._folder), json.dumps(options)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.engine.hosts.process_worker", *arguments],
+            [sys.executable, "-P", "-m", "service.engine.hosts.process_worker", *arguments],
             pass_fds=inherited,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},

@@ -9,7 +9,6 @@ from typing import Any
 from service.engine.engine import Engine
 from service.engine.request import (
     EngineRequest,
-    Floats,
     PromptOutput,
     RequestOutput,
     SamplingParams,
@@ -18,6 +17,7 @@ from service.engine.request import (
 from service.engine.runners.base import ModelRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
+from service.engine_state import EngineState
 
 
 @dataclass
@@ -59,7 +59,7 @@ def prompt_bits(output: PromptOutput) -> tuple[Any, ...]:
         output.top,
         None if after is None else (after.top, after.chosen),
         None if after is None or after.full is None else after.full.tobytes(),
-        None if output.state is None else output.state.tobytes(),
+        None if output.state is None else output.state.to_bytes(),
     )
 
 
@@ -105,7 +105,7 @@ def stream(request_id: str, max_tokens: int = 1000, n: int = 1, **fields: Any) -
     return EngineRequest(request_id=request_id, prompts=((1, 2),), sampling=sampling, **fields)
 
 
-def some_start(runner: ModelRunner, ids: tuple[int, ...] = (7, 7, 3)) -> Floats:
+def some_start(runner: ModelRunner, ids: tuple[int, ...] = (7, 7, 3)) -> EngineState:
     """The state after some tokens."""
     state = run_one(make_engine(runner), prompts=(ids,), state_at=(len(ids),)).prompts[0].state
     assert state is not None

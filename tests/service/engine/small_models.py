@@ -14,8 +14,8 @@ from models.checkpoint import expected_shapes
 from models.config import ModelConfig
 from models.lstm import LSTMLanguageModel, LSTMState
 from models.weights import Weights
-from service.engine.request import Floats
 from service.engine.runners.base import StateLayout
+from service.engine_state import EngineState
 
 Doubles = NDArray[np.float64]
 
@@ -77,9 +77,9 @@ class Oracle:
         return model
 
     @torch.no_grad()
-    def read(self, ids: Sequence[int], start: Floats | None = None) -> History:
+    def read(self, ids: Sequence[int], start: EngineState | None = None) -> History:
         layout = StateLayout.of(self.config)
-        vector = np.zeros(layout.size) if start is None else start.astype(np.float64)
+        vector = np.zeros(layout.size) if start is None else start.vector.astype(np.float64)
         parts = layout.slices()
         h, c = (
             tuple(

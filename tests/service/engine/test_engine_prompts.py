@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.prefix_tree import PrefixTree
-from service.engine.request import Floats, NextToken, SamplingParams
+from service.engine.request import NextToken, SamplingParams
 from service.engine.runners.onnx_runner import OnnxRunner
+from service.engine_state import EngineState
 from tests.service.engine.driving import Result, make_engine, run_one, some_start
 from tests.service.engine.examples import CLOSE, prompt_lists, token_ids, unhurried
 from tests.service.engine.small_models import Oracle
@@ -60,7 +61,7 @@ def check_prompt(
     fields: dict[str, Any],
     first: int,
     oracle: Oracle,
-    start: Floats | None,
+    start: EngineState | None,
 ) -> None:
     """first: position of the first scored token."""
     prompt, output = fields["prompts"][index], result.prompts[index]
@@ -89,7 +90,7 @@ def check_prompt(
     state_at = fields["state_at"][index] if "state_at" in fields else None
     assert (output.state is None) == (state_at is None)
     if output.state is not None:
-        assert output.state == pytest.approx(history.states[state_at], abs=CLOSE)
+        assert output.state.vector == pytest.approx(history.states[state_at], abs=CLOSE)
 
 
 def check_top(
@@ -151,7 +152,7 @@ def test_going_on_from_a_state_is_going_on(runner: OnnxRunner, cut: int) -> None
     known = slice(1 if cut == 0 else 0, None)  # a start state of zeros scores the first token too
     assert np.array_equal(after.logprobs[known], uncut.logprobs[cut:][known])
     assert after.top[known] == uncut.top[cut:][known]
-    assert np.array_equal(after.state, uncut.state)  # type: ignore[arg-type]
+    assert after.state == uncut.state
     assert after.next_token is not None
     assert uncut.next_token is not None
     assert after.next_token.top == uncut.next_token.top
@@ -165,8 +166,8 @@ def test_an_empty_prompt_after_a_state_is_that_state(runner: OnnxRunner) -> None
     )
     before = run_one(make_engine(runner), prompts=((7, 7, 3),), next_token=wanted)
     empty, known = result.prompts[0], before.prompts[0]
-    assert np.array_equal(empty.state, start)  # type: ignore[arg-type]
-    assert np.array_equal(result.prompts[1].state, start)  # type: ignore[arg-type]
+    assert empty.state == start
+    assert result.prompts[1].state == start
     assert empty.next_token is not None
     assert known.next_token is not None
     assert np.array_equal(empty.next_token.full, known.next_token.full)  # type: ignore[arg-type]

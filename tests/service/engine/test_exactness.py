@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 
 from models.config import ModelConfig
 from service.engine.engine import Engine
-from service.engine.request import EngineRequest, Floats, NextToken, Priority, SamplingParams
+from service.engine.request import EngineRequest, NextToken, Priority, SamplingParams
 from service.engine.runners.base import ModelRunner
 from service.engine.runners.onnx_graph import Arithmetic
 from service.engine.runners.onnx_runner import OnnxRunner
 from service.engine.runners.torch_runner import TorchRunner
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
+from service.engine_state import EngineState
 from tests.service.engine.driving import Result, collect, make_engine, run, run_one
 from tests.service.engine.small_models import random_weights
 
@@ -45,13 +46,13 @@ class Kernels:
     crowded: ModelRunner
     alone: ModelRunner
     texts: tuple[tuple[int, ...], ...]
-    starts: tuple[Floats | None, ...]
+    starts: tuple[EngineState | None, ...]
 
     @classmethod
     def of(cls, crowded: ModelRunner, alone: ModelRunner) -> Kernels:
         drawn = np.random.default_rng(1).integers(CONFIG.vocab_size, size=(3, 75))
         texts = tuple(tuple(text) for text in drawn.tolist())
-        starts: list[Floats | None] = [None, None, None]
+        starts: list[EngineState | None] = [None, None, None]
         for text in texts[:2]:
             result = run_one(make_engine(alone, 1), prompts=(text[-9:],), state_at=(9,))
             starts.append(result.prompts[0].state)
@@ -121,7 +122,7 @@ def some_sampling(rng: Random) -> SamplingParams:
 
 def some_prompts(
     rng: Random, kernels: Kernels, earlier: Sequence[Visit]
-) -> tuple[tuple[tuple[int, ...], ...], Floats | None]:
+) -> tuple[tuple[tuple[int, ...], ...], EngineState | None]:
     """Prompts with common beginnings and their start; one may go on from a generated text."""
     prompts, start = [], rng.choice(kernels.starts)
     generated = [visit for visit in earlier if visit.expected.tokens]

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from service.engine.request import Floats
 from service.engine.state_cache import StateCache, start_key
+from service.engine_state import EngineState
 
 STATE_SIZE = 5
 Key = tuple[bytes, tuple[int, ...]]
@@ -160,6 +161,6 @@ def test_the_name_of_a_start_state_tells_states_apart_and_nothing_else() -> None
     nudged = state.copy()
     nudged[0] = np.float32(1e-45)
     assert start_key(None) == b""
-    assert start_key(state) == start_key(state.copy()) != b""
-    assert start_key(state) != start_key(nudged)
-    assert start_key(np.zeros(STATE_SIZE, np.float32)) != start_key(None)
+    assert start_key(EngineState(state)) == start_key(EngineState(state.copy())) != b""
+    assert start_key(EngineState(state)) != start_key(EngineState(nudged))
+    assert start_key(EngineState(np.zeros(STATE_SIZE, np.float32))) != start_key(None)

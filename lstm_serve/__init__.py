@@ -1,0 +1,34 @@
+"""The public face: a language model in this process, its tokenizer, its checkpoint.
+
+    from lstm_serve import LanguageModel
+
+Loaded when first used, so that what needs no engine does not wait for one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.checkpoint import load_checkpoint
+    from models.tokenizer import Tokenizer
+    from service.language_model import LanguageModel
+
+__all__ = ["LanguageModel", "Tokenizer", "load_checkpoint"]
+
+_HOMES = {
+    "LanguageModel": "service.language_model",
+    "Tokenizer": "models.tokenizer",
+    "load_checkpoint": "models.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lstm_serve' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Rescoring for speech recognition: formats, tuning, lattices and first-pass adapters."""

@@ -1,0 +1,132 @@
+"""JSON lines: a list a line, in the form of `/v1/rescore` or with the short names in the wild.
+
+    {"id", "reference", "speaker", "hypotheses": [{"text", "score", "scores": {name: value}}]}
+    {"utt", "ref", "hyps": [{"text", "am", "lm", ...}]}
+
+Natural logarithms, higher is better. `am` is the acoustic score and wins over `score`, which is
+then the first pass's composite; `lm` is the recogniser's own language model's. `word_scores` gives
+by name a number for each word and one for the sentence end. Other fields come back as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from service.asr.formats.text_files import FormatError, numbered_lines
+from service.asr.hypotheses import LM, Hypothesis, NBestList
+
+_OWN = ("text", "score", "scores", "word_scores", "am", "lm")
+
+
+def read(path: Path) -> Iterator[NBestList]:
+    """The lists of a file, one at a time."""
+    for line, text in numbered_lines(path):
+        try:
+            yield parse(json.loads(text), default_id=str(line))
+        except json.JSONDecodeError as error:
+            raise FormatError(path, line, f"is no JSON: {error}") from None
+        except ValueError as error:
+            raise FormatError(path, line, str(error)) from None
+
+
+def parse(entry: Any, default_id: str) -> NBestList:
+    """A list from its JSON object; ValueError says what is wrong with it."""
+    if not isinstance(entry, dict):
+        raise ValueError("is no JSON object")
+    id_name = _first(entry, "id", "utt")
+    hyps_name = _first(entry, "hypotheses", "hyps")
+    reference_name = _first(entry, "reference", "ref")
+    if hyps_name is None:
+        raise ValueError("has no 'hypotheses'")
+    hypotheses = entry[hyps_name]
+    if not isinstance(hypotheses, list):
+        raise ValueError(f"{hyps_name!r} is no list")
+    used = {id_name, hyps_name, reference_name, "speaker"}
+    return NBestList(
+        id=str(entry[id_name]) if id_name else default_id,
+        hypotheses=tuple(_hypothesis(own, f"{hyps_name}.{i}") for i, own in enumerate(hypotheses)),
+        reference=_text(entry, reference_name) if reference_name else None,
+        speaker=str(entry["speaker"]) if "speaker" in entry else None,
+        extra={name: value for name, value in entry.items() if name not in used},
+    )
+
+
+def _first(entry: Mapping[str, Any], *names: str) -> str | None:
+    return next((name for name in names if name in entry), None)
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    if not isinstance(entry.get(name), str):
+        raise ValueError(f"{name!r} is no string")
+    return str(entry[name])
+
+
+def _hypothesis(entry: Any, where: str) -> Hypothesis:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where} is no JSON object")
+    try:
+        text = _text(entry, "text")
+        score_name = _first(entry, "am", "score")
+        scores = {name: _real(value, name) for name, value in _map(entry, "scores").items()}
+        if LM in entry:
+            scores[LM] = _real(entry[LM], LM)
+        extra = {name: value for name, value in entry.items() if name not in _OWN}
+        if score_name == "am" and "score" in entry:
+            extra["first_pass"] = entry["score"]
+        return Hypothesis(
+            text=text,
+            score=_real(entry[score_name], score_name) if score_name else None,
+            scores=scores,
+            word_scores={
+                name: tuple(_real(value, f"word_scores.{name}") for value in values)
+                for name, values in _map(entry, "word_scores").items()
+            },
+            extra=extra,
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _map(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = entry.get(name) or {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{name!r} is no JSON object")
+    return value
+
+
+def _real(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name!r} is no finite number: {value!r:.40}")
+    return float(value)
+
+
+class Writer:
+    """Lists in the form of `/v1/rescore`."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, nbest: NBestList) -> None:
+        entry: dict[str, Any] = {"id": nbest.id}
+        if nbest.reference is not None:
+            entry["reference"] = nbest.reference
+        if nbest.speaker is not None:
+            entry["speaker"] = nbest.speaker
+        entry |= nbest.extra
+        entry["hypotheses"] = [_plain(own) for own in nbest.hypotheses]
+        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _plain(hypothesis: Hypothesis) -> dict[str, Any]:
+    entry: dict[str, Any] = {"text": hypothesis.text}
+    if hypothesis.score is not None:
+        entry["score"] = hypothesis.score
+    if hypothesis.scores:
+        entry["scores"] = dict(hypothesis.scores)
+    if hypothesis.word_scores:
+        entry["word_scores"] = {name: list(own) for name, own in hypothesis.word_scores.items()}
+    return entry | dict(hypothesis.extra)

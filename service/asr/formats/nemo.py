@@ -1,0 +1,87 @@
+"""NeMo's beams: `text<TAB>score` rows, exactly the beam's size of them for each utterance.
+
+`scripts/asr_language_modeling/neural_rescorer/eval_neural_rescorer.py` reads such a file beside a
+manifest, JSON lines whose `text` is the reference; here the manifest is optional and gives ids
+(`audio_filepath`) and references. Natural logarithms. Rows with an empty text are hypotheses too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from service.asr.formats.text_files import FormatError, number, open_text
+from service.asr.hypotheses import Hypothesis, NBestList
+
+
+def read(path: Path, beam_size: int, manifest: Path | None = None) -> Iterator[NBestList]:
+    """The lists of a file, `beam_size` rows each."""
+    about = _manifest(manifest) if manifest else None
+    rows: list[Hypothesis] = []
+    utterance, line = 0, 0
+    with open_text(path) as file:
+        for line, text in enumerate(file, 1):
+            rows.append(_row(text.rstrip("\r\n"), path, line))
+            if len(rows) == beam_size:
+                utterance += 1
+                yield _build(utterance, rows, about, path, line)
+                rows = []
+    if rows:
+        raise FormatError(
+            path, line, f"the last list has {len(rows)} rows where --beam-size says {beam_size}"
+        )
+    if about and next(about, None) is not None:
+        raise FormatError(path, line, f"ends after {utterance} lists; the manifest has more")
+
+
+def _row(text: str, path: Path, line: int) -> Hypothesis:
+    spoken, tab, score = text.rpartition("\t")
+    if not tab:
+        raise FormatError(path, line, "has no tab between text and score")
+    return Hypothesis(text=" ".join(spoken.split()), score=number(score, path, line, "the score"))
+
+
+def _manifest(path: Path) -> Iterator[dict[str, object]]:
+    with open_text(path) as file:
+        for line, text in enumerate(file, 1):
+            try:
+                entry = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise FormatError(path, line, f"is no JSON: {error}") from None
+            if not isinstance(entry, dict):
+                raise FormatError(path, line, "is no JSON object")
+            yield entry
+
+
+def _build(
+    utterance: int,
+    rows: list[Hypothesis],
+    about: Iterator[dict[str, object]] | None,
+    path: Path,
+    line: int,
+) -> NBestList:
+    if about is None:
+        return NBestList(id=str(utterance), hypotheses=tuple(rows))
+    entry = next(about, None)
+    if entry is None:
+        raise FormatError(path, line, f"the manifest has no entry {utterance}")
+    reference = entry.get("text")
+    return NBestList(
+        id=str(entry.get("audio_filepath", utterance)),
+        hypotheses=tuple(rows),
+        reference=None if reference is None else str(reference),
+    )
+
+
+class Writer:
+    """Rows of `text<TAB>score`; the score is the total where there is one."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, nbest: NBestList) -> None:
+        for own in nbest.hypotheses:
+            score = own.extra.get("total", own.score)
+            self._file.write(f"{own.text}\t{0.0 if score is None else score!r}\n")

@@ -1,0 +1,88 @@
+"""Text files line by line, in constant memory, and errors that name the line."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+STDIO = Path("-")
+
+
+class FormatError(ValueError):
+    """A file that is not what it should be: names the file, the line and the fault."""
+
+    def __init__(self, path: Path, line: int | None, fault: str) -> None:
+        where = f"{path}" if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {fault}")
+
+
+def open_text(path: Path, mode: str = "r") -> IO[str]:
+    """A text file in UTF-8, `.gz` and `.xz` by their names, `-` the standard streams."""
+    if path == STDIO:
+        return cast(IO[str], sys.stdin if mode == "r" else sys.stdout)
+    if path.suffix == ".gz":
+        return cast(IO[str], gzip.open(path, mode + "t", encoding="utf-8"))
+    if path.suffix == ".xz":
+        return cast(IO[str], lzma.open(path, mode + "t", encoding="utf-8"))
+    return path.open(mode, encoding="utf-8")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines with their numbers, from 1, without their ends; blank ones are left out."""
+    number = 0
+    with open_text(path) as file:
+        lines = iter(file)
+        while True:
+            number += 1
+            try:
+                line = next(lines, None)
+            except (UnicodeDecodeError, EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+                raise FormatError(path, number, f"is not readable text: {error}") from None
+            if line is None:
+                return
+            if line := line.strip("\r\n").strip(" "):
+                yield number, line
+
+
+def number(text: str, path: Path, line: int, what: str) -> float:
+    """A finite float; FormatError otherwise."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise FormatError(path, line, f"{what} is no finite number: {text[:40]!r}")
+    return value
+
+
+def stem(path: Path) -> str:
+    """The name of an utterance's file without its endings: `u1` for `u1.score.gz`."""
+    name = path.name
+    for ending in (".gz", ".xz", ".lat", ".slf", ".nbest", ".score", ".txt"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def utterance_files(path: Path, endings: tuple[str, ...] = ()) -> list[Path]:
+    """The files of a source that has one for each utterance, in their order.
+
+    path: such a file; a folder of them, taken by name; or a list of their paths, one a line, whose
+    own name ends in `.list` or `.scp` (there perhaps behind an id).
+    """
+    if path.is_dir():
+        found = sorted(
+            own
+            for own in path.iterdir()
+            if own.is_file() and not own.name.startswith(".") and own.name.endswith(endings or "")
+        )
+        if not found:
+            raise FormatError(path, None, "the folder holds no file")
+        return found
+    if path.suffix in (".list", ".scp"):
+        return [path.parent / line.split()[-1] for _, line in numbered_lines(path)]
+    return [path]

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.harness import SHIPPED
+from service.__main__ import main
+from service.language_model import LanguageModel
+
+LINES = ["the cat sat", "", "{not json", "It rained."]
+
+
+def run(*arguments: str, stdin: str = "") -> str:
+    result = CliRunner().invoke(main, ["score", *arguments], input=stdin)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_line_is_a_text_and_an_object_keeps_its_fields() -> None:
+    stdin = "\n".join(LINES) + '\n{"id": 7, "text": "the dog"}\n'
+    answers = [json.loads(line) for line in run(stdin=stdin).splitlines()]
+    with LanguageModel.load(SHIPPED) as model:
+        scores = model.score([*LINES, "the dog"])
+    assert [answer["logprob"] for answer in answers] == [score.logprob for score in scores]
+    assert [answer["text"] for answer in answers] == [*LINES, "the dog"]
+    assert answers[-1]["id"] == 7
+
+
+def test_more_texts_than_one_request_come_back_in_order(tmp_path: Path) -> None:
+    texts = [f"number {number}" for number in range(600)]
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts))
+    answers = [json.loads(line) for line in run(str(file)).splitlines()]
+    assert [answer["text"] for answer in answers] == texts
+
+
+def test_a_table_has_the_surprisal_of_each_word() -> None:
+    head, *rows = run("--detail", "words", "--format", "tsv", stdin="the cat\tsat\n").splitlines()
+    assert head.split("\t") == [
+        "text", "index", "word", "start", "end", "logprob", "surprisal_bits",
+    ]  # fmt: skip
+    cells = [row.split("\t") for row in rows]
+    assert [cell[2] for cell in cells] == ["the", "cat", "sat", "</s>"]
+    with LanguageModel.load(SHIPPED) as model:
+        words = model.scores(["the cat\tsat"], detail="words")[0].words
+    assert words is not None
+    for cell, word in zip(cells, words, strict=True):
+        assert float(cell[5]) == pytest.approx(word.logprob, abs=1e-6)
+        assert float(cell[6]) == pytest.approx(-word.logprob / math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["--format", "tsv"], "", "say --detail words"),
+        (["--model", "en-smal"], "", "did you mean 'en-small'"),
+        ([], '{"txt": "a"}\n', "line 1: the JSON object has no string 'text'"),
+        (["no-such-file"], "", "no-such-file"),
+    ],
+)
+def test_faults_are_told(arguments: list[str], stdin: str, message: str) -> None:
+    result = CliRunner().invoke(main, ["score", *arguments], input=stdin)
+    assert result.exit_code != 0
+    assert message in result.output
