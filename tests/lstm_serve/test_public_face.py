@@ -33,18 +33,19 @@ def test_naming_the_package_loads_nothing() -> None:
 @pytest.mark.slow
 def test_an_installed_wheel_serves_from_any_folder(tmp_path: Path) -> None:
     """Folders of the same names as our packages lie in the user's own, and break nothing."""
+    # The checkout on the path would pass for an installation.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     wheels = tmp_path / "wheels"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(wheels), str(PROJECT)], check=True)
     venv.create(tmp_path / "env", with_pip=True)
     bin_ = tmp_path / "env" / "bin"
     (wheel,) = wheels.glob("*.whl")
-    subprocess.run([bin_ / "pip", "install", "--quiet", wheel], check=True)
+    subprocess.run([bin_ / "pip", "install", "--quiet", wheel], env=environment, check=True)
     home = tmp_path / "home"
     for name in ("models", "service", "training"):
         (home / name).mkdir(parents=True)
         (home / name / "__init__.py").write_text("raise RuntimeError('not this one')\n")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     found = subprocess.run(
         [bin_ / "lstm-serve", "score"],
         input="the cat\n",

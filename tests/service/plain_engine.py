@@ -86,6 +86,7 @@ class PlainLSTM:
 class PlainEngine:
     """See `AsyncEngine`. `step_s`: seconds each generated token takes, for tests that interrupt.
 
+    fails_after: tokens of a request after which the engine ends, None for never.
     active: ids of the requests in work; finished: of those that came to their end; requests: all
     that were submitted, for tests that look at what the API asks for.
     """
@@ -94,6 +95,7 @@ class PlainEngine:
     digest: str = "sha256:plain"
     max_active: int = 1000
     step_s: float = 0
+    fails_after: int | None = None
     is_ready: bool = False
     active: set[str] = field(default_factory=set)
     finished: list[str] = field(default_factory=list)
@@ -131,9 +133,11 @@ class PlainEngine:
         self.requests.append(request)
         self.active.add(request.request_id)
         try:
+            num_tokens = 0
             for output in self._outputs(request):
                 await asyncio.sleep(self.step_s if output.tokens else 0)
-                if not self.is_ready:
+                num_tokens += len(output.tokens)
+                if not self.is_ready or (self.fails_after or num_tokens) < num_tokens:
                     raise EngineUnavailableError("the engine is not running")
                 yield output
             self.finished.append(request.request_id)

@@ -198,15 +198,11 @@ async def test_what_is_refused_before_the_first_token_has_a_status(
 
 
 async def test_a_failure_in_the_middle_is_an_event(serve: Serve, engine: PlainEngine) -> None:
-    engine.step_s = 0.01
+    engine.fails_after = 3
     async with serve() as http:
         for url in (COMPLETIONS, CHAT):
-            engine.is_ready = True
-            body = {**BASE[url], "stream": True}
-            request = asyncio.create_task(http.post(url, json=body))
-            await asyncio.sleep(0.08)
-            engine.is_ready = False
-            events = read_events(await request)
+            body = {**BASE[url], "stream": True, "ignore_eos": True, "max_tokens": 20}
+            events = read_events(await http.post(url, json=body))
             assert len(events) > 2
             assert set(events[-1]) == {"error"}
             assert set(events[-1]["error"]) == {"message", "type", "param", "code"}
