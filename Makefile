@@ -22,7 +22,7 @@ serve: $(SERVE)/.installed ## serve the shipped checkpoint, or MODEL=, on HOST:P
 	@exec $(SERVE)/bin/python -m service serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
-	$(DEV)/bin/python -m pytest $(ARGS)
+	$(DEV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 test-slow: $(DEV)/.installed ## run the tests marked slow
 	$(DEV)/bin/python -m pytest -m slow $(ARGS)
