@@ -26,8 +26,8 @@ import numpy as np
 import zstandard
 
 from benchmarks.driving import scored_prompts
+from models.activation_scales import INT8_LOSS_METRIC
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
-from models.declarations import INT8_LOSS_METRIC
 from service.engine.hosts.async_engine import EngineOptions
 from service.engine.hosts.loading import load_engine
 from training.corpus import Source, read_lines, read_source

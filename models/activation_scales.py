@@ -1,4 +1,5 @@
-"""int8 steps of an LSTM's activations, found on a fixed walk through the vocabulary.
+"""int8 steps of an LSTM's activations, found on a fixed walk through the vocabulary; and whether
+what that arithmetic costs is worth it.
 
 The engine computes with them, and training measures with them what that costs.
 """
@@ -6,7 +7,9 @@ The engine computes with them, and training measures with them what that costs.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,9 @@ from numpy.typing import NDArray
 from models.config import ModelConfig
 from models.weights import Weights
 
+# In metrics.json: what int8 arithmetic costs in bits per byte, relative to float32.
+INT8_LOSS_METRIC = "int8_relative_loss"
+LARGEST_INT8_LOSS = 0.001  # up to this, `precision=auto` serves int8
 _STEPS, _ROWS = 32, 8
 Floats = NDArray[np.float32]
 
@@ -65,3 +71,9 @@ def calibrate(config: ModelConfig, weights: Weights) -> ActivationScales:
 def _sigmoid(x: Floats) -> Floats:
     result: Floats = 0.5 * (1 + np.tanh(0.5 * x))
     return result
+
+
+def int8_is_negligible(metrics: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's measured loss by int8 arithmetic is small; False if unmeasured."""
+    loss = metrics.get(INT8_LOSS_METRIC)
+    return isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS

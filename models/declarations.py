@@ -25,10 +25,6 @@ RepetitionPenalty = Annotated[float, Field(ge=0.01, le=10)]
 LengthPenalty = Annotated[float, Field(ge=-10, le=10)]
 TokenCount = Annotated[int, Field(ge=0)]
 
-# In metrics.json: what int8 arithmetic costs in bits per byte, relative to float32.
-INT8_LOSS_METRIC = "int8_relative_loss"
-LARGEST_INT8_LOSS = 0.001  # up to this, `precision=auto` serves int8
-
 
 class _Declaration(BaseModel):
     # A field that is not known would be declared and then ignored.
@@ -76,12 +72,6 @@ def read_declarations(config: Mapping[str, Any], tokenizer: Tokenizer) -> Declar
     if declared.chat_template is not None:
         _check_template(declared.chat_template, tokenizer)
     return declared
-
-
-def int8_is_negligible(metrics: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's measured loss by int8 arithmetic is small; False if unmeasured."""
-    loss = metrics.get(INT8_LOSS_METRIC)
-    return isinstance(loss, int | float) and abs(loss) < LARGEST_INT8_LOSS
 
 
 def _check_template(template: DeclaredTemplate, tokenizer: Tokenizer) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from service.engine.hosts.async_engine import EngineUnavailableError, QueueFullE
 logger = logging.getLogger(__name__)
 
 _MAX_QUOTED = 80
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxlist, _short.maxdict, _short.maxstring = 4, 40, 20, 4 * _MAX_QUOTED
 
 
 class ApiError(HTTPException):
@@ -100,7 +103,7 @@ def as_api_error(error: BaseException) -> ApiError:
                 headers={"retry-after": str(max(1, math.ceil(error.retry_after)))},
             )
         case EngineUnavailableError():
-            return unavailable(str(error))
+            return unavailable(str(error), retry_after_s=error.retry_after)
         case RequestValidationError():
             return _validation_error(error)
         case HTTPException():
@@ -177,7 +180,8 @@ def _place(location: list[int | str], body: object, kind: str) -> list[int | str
 
 
 def _quoted(value: object) -> str:
-    text = repr(value)
+    """The beginning of what Python would print; a large value is not spelled whole for it."""
+    text = _short.repr(value)
     return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "..."
 
 

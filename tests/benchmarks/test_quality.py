@@ -18,9 +18,9 @@ from benchmarks.quality import (
     measure_sets,
     text_lines,
 )
+from models.activation_scales import INT8_LOSS_METRIC
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
-from models.declarations import INT8_LOSS_METRIC
 from models.tokenizer import Tokenizer
 from training.evaluate import evaluate_file, model_of
 

@@ -97,6 +97,7 @@ class PlainEngine:
     step_s: float = 0
     fails_after: int | None = None
     is_ready: bool = False
+    fault: Exception | None = None
     active: set[str] = field(default_factory=set)
     finished: list[str] = field(default_factory=list)
     requests: list[EngineRequest] = field(default_factory=list)

@@ -28,6 +28,7 @@ class EngineOptions:
     cache_bytes: bound of the state cache of each engine; 0 switches it off.
     threads: intra-operator threads of each engine.
     replicas: engine processes for one model (process mode).
+    timeout_s: silence after which an engine process counts as hung and is replaced.
     """
 
     device: Device = "auto"
@@ -38,10 +39,22 @@ class EngineOptions:
     max_waiting: int = 256
     cache_bytes: int = 64 << 20
     threads: int = 1
+    timeout_s: float = 10.0
 
 
 class EngineUnavailableError(RuntimeError):
-    """The engine is starting, draining or died; the request may be sent again later."""
+    """The engine is starting, draining or died; the request may be sent again later.
+
+    retry_after: seconds until that may be worth while.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CheckpointReplacedError(RuntimeError):
+    """The folder holds another checkpoint than the one that this engine was made for."""
 
 
 class QueueFullError(RuntimeError):
@@ -72,6 +85,11 @@ class AsyncEngine(Protocol):
     @property
     def is_ready(self) -> bool:
         """False while loading, restarting or draining."""
+        ...
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the engine is down, as its last attempt to start had it; None while all is well."""
         ...
 
     async def start(self) -> None:
@@ -114,6 +132,8 @@ class EngineFront(ABC):
         self._stats: Mapping[str, float] = {}
         self._info: EngineInfo | None = None
         self._ready = self._draining = False
+        self.fault: Exception | None = None
+        self.retry_after_s, self.num_restarts = 1.0, 0
 
     @property
     def info(self) -> EngineInfo:
@@ -153,7 +173,9 @@ class EngineFront(ABC):
 
     async def submit(self, request: EngineRequest) -> AsyncGenerator[RequestOutput, None]:
         if not self.is_ready:
-            raise EngineUnavailableError("the engine is not ready: it is starting or stopping")
+            raise EngineUnavailableError(
+                "the engine is not ready: it is starting or stopping", self.retry_after_s
+            )
         if len(self._queues) >= self._limit:
             raise QueueFullError(
                 f"{self._limit} requests are in work or waiting, which is the limit", retry_after=1

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from models.activation_scales import int8_is_negligible
 from models.checkpoint import Checkpoint, load_checkpoint
-from models.declarations import int8_is_negligible
 from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineInfo, EngineOptions
 from service.engine.hosts.replicas import shared_table

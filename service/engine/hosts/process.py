@@ -1,4 +1,4 @@
-"""An engine in a process of its own, supervised: if it dies it is started again."""
+"""An engine in a process of its own, supervised: if it dies or hangs it is started again."""
 
 from __future__ import annotations
 
@@ -9,36 +9,54 @@ import os
 import socket
 import subprocess
 import sys
-import threading
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from service.engine.hosts.async_engine import (
+    CheckpointReplacedError,
     EngineFront,
     EngineInfo,
     EngineOptions,
     EngineUnavailableError,
+    QueueFullError,
 )
-from service.engine.hosts.worker import Add, Command, Quit, unpack_outputs
+from service.engine.hosts.link import Link
+from service.engine.hosts.worker import Add, Command, Ping, Quit, unpack_outputs
 
 logger = logging.getLogger(__name__)
 
-_RESTART_PAUSE_S = 0.5
 _PROJECT = Path(__file__).parents[3]
+_BEAT_S = 0.5
+# An engine that was stopped (SIGSTOP) will not answer; one that computes may take its time.
+_STOPPED_S = 1.0
+# A death after this long is no crash loop.
+_STEADY_S = 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_MAX_UNSENT_BYTES = 64 << 20
 
 
 class ProcessEngine(EngineFront):
-    """table_file: shared input table (see shared_table.py), None for a private one."""
+    """table_file: shared input table (see replicas.py), None for a private one."""
 
     def __init__(self, folder: Path, options: EngineOptions, table_file: int | None = None) -> None:
         super().__init__(options.max_num_seqs, options.max_waiting)
         self._folder, self._options, self._table_file = folder, options, table_file
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self._reader: threading.Thread | None = None
-        self._restarting: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+        self._link: Link | None = None
+        self._first_message: asyncio.Future[EngineInfo] | None = None
+        self._supervision: set[asyncio.Task[None]] = set()
+        self._num_failures = 0
+        self._ready_since = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the engine process."""
+        return None if self._process is None else self._process.pid
 
     def launch(self) -> None:
         """Start the process without waiting for it, so that it loads while the server does."""
@@ -51,80 +69,147 @@ class ProcessEngine(EngineFront):
             inherited.append(self._table_file)
         arguments = [str(theirs.fileno()), str(self._folder), json.dumps(options)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "service.engine.hosts.process_worker", *arguments],
+            [sys.executable, "-m", "service.engine.hosts.process_worker", *arguments],
             pass_fds=inherited,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"},
         )
         theirs.close()
-        self._connection = Connection(ours.detach())
+        self._socket = ours
 
     async def start(self) -> None:
+        """Wait until the process has loaded the model.
+
+        Raises what it says (ValueError: the checkpoint cannot be served), RuntimeError where it
+        ends without a word, and CheckpointReplacedError where a restarted one finds another
+        checkpoint than the first one did.
+        """
         self.launch()
-        assert self._connection is not None
-        try:
-            news = await asyncio.to_thread(self._connection.recv)
-        except (EOFError, ConnectionError) as error:
-            raise RuntimeError(f"the engine process for {self._folder} ended at start") from error
-        if isinstance(news, Exception):
-            raise news
-        assert isinstance(news, EngineInfo)
-        self._info, self._ready = news, True
         loop = asyncio.get_running_loop()
-        self._reader = threading.Thread(
-            target=self._read, args=(loop, self._connection), name="engine-reader", daemon=True
+        first: asyncio.Future[EngineInfo] = loop.create_future()
+        assert self._socket is not None
+        ours, self._socket, self._first_message = self._socket, None, first
+        self._link = await Link.open(
+            ours, partial(self._on_message, first), partial(self._on_lost, first)
         )
-        self._reader.start()
+        info = await first
+        if self._info is not None and info.digest != self._info.digest:
+            raise CheckpointReplacedError(
+                f"another checkpoint was put into {self._folder}: it has digest {info.digest}, "
+                f"{self._info.digest} was served"
+            )
+        self._info, self._ready, self.fault = info, True, None
+        self._ready_since = loop.time()
+        self._supervise(self._beat(self._link))
 
-    def _read(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
-        """In a thread: pass on what the process sends until it is gone."""
-        with suppress(EOFError, ConnectionError, OSError, RuntimeError):
-            while True:
-                packed, stats = connection.recv()
-                loop.call_soon_threadsafe(self._dispatch, unpack_outputs(packed), stats)
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            loop.call_soon_threadsafe(self._on_exit)
+    def _supervise(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._supervision.add(task)
+        task.add_done_callback(self._supervision.discard)
 
-    def _on_exit(self) -> None:
+    def _on_message(
+        self,
+        first: asyncio.Future[EngineInfo],
+        message: EngineInfo | Exception | tuple[Any, Mapping[str, float]],
+    ) -> None:
+        if isinstance(message, tuple):
+            packed, stats = message
+            self._dispatch(unpack_outputs(packed), stats)
+        elif first.done():
+            return
+        elif isinstance(message, EngineInfo):
+            first.set_result(message)
+        else:
+            first.set_exception(message)
+
+    def _on_lost(self, first: asyncio.Future[EngineInfo]) -> None:
+        """The process whose first message is `first` has ended."""
+        if not first.done():
+            first.set_exception(
+                RuntimeError(f"the engine process for {self._folder} ended at start")
+            )
+        if not self._ready or self._first_message is not first:
+            return
         self._ready = False
         self._give_up("the engine process ended; it is being restarted")
         if self._draining:
             return
+        self.fault = RuntimeError("the engine process ended unexpectedly")
         logger.error("the engine process for %s ended unexpectedly; restarting", self._folder)
-        self._restarting = asyncio.get_running_loop().create_task(self._restart())
+        if asyncio.get_running_loop().time() - self._ready_since > _STEADY_S:
+            self._num_failures = 0
+        self._supervise(self._restart())
 
     async def _restart(self) -> None:
+        """Try until it succeeds: at once after a long life, then ever more slowly."""
         while not self._draining:
             self._reap()
-            await asyncio.sleep(_RESTART_PAUSE_S)
+            if self._num_failures:
+                pause_s = _FIRST_PAUSE_S * 2 ** min(self._num_failures - 1, 10)
+                self.retry_after_s = min(pause_s, _LONGEST_PAUSE_S)
+                await asyncio.sleep(self.retry_after_s)
+            self._num_failures += 1
             try:
                 await self.start()
             except (RuntimeError, ValueError, OSError) as error:
+                self.fault = error
                 logger.error("the engine process could not be restarted: %s", error)
+                if isinstance(error, CheckpointReplacedError):
+                    self._reap()
+                    return  # for good: whoever owns the engine puts another in its place
             else:
+                self.num_restarts += 1
                 return
 
+    async def _beat(self, link: Link) -> None:
+        """Ask for a sign of life again and again; end a process that gives none."""
+        loop = asyncio.get_running_loop()
+        while self._link is link and self._ready:
+            heard, asked = link.num_received, loop.time()
+            self._send(Ping())
+            while link.num_received == heard and self._link is link and self._ready:
+                await asyncio.sleep(_BEAT_S)
+                silence_s = loop.time() - asked
+                is_hung = silence_s > self._options.timeout_s or (
+                    silence_s > _STOPPED_S and _is_stopped(self.pid)
+                )
+                if is_hung and link.num_received == heard and self._process is not None:
+                    logger.error(
+                        "the engine process for %s gave no sign of life for %.1f s; ending it",
+                        self._folder,
+                        silence_s,
+                    )
+                    self._process.kill()
+                    return
+            await asyncio.sleep(_BEAT_S)
+
     def _reap(self) -> None:
+        self._ready = False
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def _send(self, command: Command) -> None:
-        if self._connection is None or not self._ready:
+        if self._link is None or not self._ready:
             return
+        if isinstance(command, Add) and self._link.num_unsent_bytes > _MAX_UNSENT_BYTES:
+            raise QueueFullError("the engine is too busy to take another request", retry_after=1)
         try:
-            self._connection.send(command)
+            self._link.send(command)
         except OSError as error:
             if isinstance(command, Add):  # the others have nothing left to end
                 raise EngineUnavailableError("the engine process ended") from error
 
     async def _end(self) -> None:
-        if self._restarting is not None:
-            self._restarting.cancel()
+        for task in tuple(self._supervision):
+            task.cancel()
         if self._process is not None and self._ready:
             self._send(Quit())
             with suppress(subprocess.TimeoutExpired):
@@ -133,14 +218,17 @@ class ProcessEngine(EngineFront):
         if self._process is not None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
-        if self._reader is not None:  # meets the end of the stream; then nobody uses it
-            await asyncio.to_thread(self._reader.join)
         self._reap()
+        await asyncio.sleep(0)  # the link's end is told in the loop's next turn
 
-    @property
-    def pid(self) -> int | None:
-        """Of the engine process."""
-        return None if self._process is None else self._process.pid
+
+def _is_stopped(pid: int | None) -> bool:
+    """Whether a process was stopped by a signal or a debugger."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] in ("T", "t")
 
 
 def _python_path() -> str:

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from service.engine.hosts.async_engine import EngineFront, EngineInfo, EngineUnavailableError
+from service.engine.hosts.async_engine import (
+    CheckpointReplacedError,
+    EngineFront,
+    EngineInfo,
+    EngineUnavailableError,
+)
 from service.engine.request import EngineRequest, Floats, RequestOutput
 
 _HEADER_BYTES = 16  # the table's shape, two 64-bit integers
@@ -60,8 +65,15 @@ class ReplicatedEngine:
     def is_ready(self) -> bool:
         return any(engine.is_ready for engine in self._engines)
 
+    @property
+    def fault(self) -> Exception | None:
+        """Of the first engine that has one."""
+        return next((e.fault for e in self._engines if e.fault is not None), None)
+
     async def start(self) -> None:
         await asyncio.gather(*(engine.start() for engine in self._engines))
+        if len({engine.info.digest for engine in self._engines}) > 1:
+            raise CheckpointReplacedError("the checkpoint was replaced while its engines started")
 
     async def stop(self, grace_s: float) -> None:
         await asyncio.gather(*(engine.stop(grace_s) for engine in self._engines))

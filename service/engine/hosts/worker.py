@@ -28,11 +28,15 @@ class StopSample(tuple[str, int, int]):
     """Command: end one continuation (request id, prompt, sample)."""
 
 
+class Ping(tuple[()]):
+    """Command: give a sign of life."""
+
+
 class Quit(tuple[()]):
     """Command: leave the loop."""
 
 
-Command = Add | Abort | StopSample | Quit
+Command = Add | Abort | StopSample | Ping | Quit
 
 
 class Channel(Protocol):
@@ -50,16 +54,17 @@ def work(engine: Engine, channel: Channel) -> None:
     checked = time.monotonic()
     while True:
         outputs: list[RequestOutput] = []
-        aborted = False
+        answers = False
         command = channel.receive(wait=not engine.has_work)
         while command is not None:
             if isinstance(command, Quit):
                 return
             _apply(engine, command, outputs)
-            aborted |= isinstance(command, Abort)
+            # An abort has no output, but changes what is running.
+            answers |= isinstance(command, Abort | Ping)
             command = channel.receive(wait=False)
         outputs += engine.step()
-        if outputs or aborted:  # an abort has no output, but changes what is running
+        if outputs or answers:
             channel.send(outputs, stats_of(engine))
         if not engine.has_work and time.monotonic() - checked >= _CHECK_EVERY_S:
             engine.cache.check_integrity()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from models.activation_scales import INT8_LOSS_METRIC
 from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from models.declarations import INT8_LOSS_METRIC
 from service.engine.hosts import loading
 from service.engine.hosts.async_engine import EngineOptions, Precision
 from service.engine.hosts.loading import choose_arithmetic, load_engine

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.engine.hosts.async_engine import EngineOptions, EngineUnavailableError
+from models.checkpoint import load_checkpoint, save_checkpoint
+from service.engine.hosts import process
+from service.engine.hosts.async_engine import (
+    CheckpointReplacedError,
+    EngineOptions,
+    EngineUnavailableError,
+    QueueFullError,
+)
 from service.engine.hosts.build import build_engine
 from service.engine.hosts.process import ProcessEngine
 from service.engine.hosts.thread import ThreadEngine
@@ -158,3 +168,94 @@ async def test_an_engine_does_not_outlive_its_server(checkpoint: Path) -> None:
         assert is_alive(pid)
         server.kill()
     await until(lambda: not is_alive(pid))
+
+
+async def test_a_stopped_engine_blocks_nobody_and_is_replaced(checkpoint: Path) -> None:
+    """SIGSTOP: a full socket must not hold the event loop, and the heartbeat finds out."""
+    async with running(checkpoint) as engine:
+        first = engine.pid
+        assert first is not None
+        os.kill(first, signal.SIGSTOP)
+        large = EngineRequest(request_id="large", prompts=((1,) * 2_000_000,), prompt_logprobs=0)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        task = asyncio.create_task(ask(engine, large))
+        await asyncio.sleep(0)
+        assert (
+            loop.time() - started < 2
+        )  # pickling it, on a busy machine; sending once took for ever
+        with pytest.raises(EngineUnavailableError):
+            await asyncio.wait_for(task, 20)
+        await until(lambda: engine.is_ready)
+        assert engine.pid not in (None, first)
+        assert engine.num_restarts == 1
+
+
+async def test_an_engine_that_computes_too_long_counts_as_hung(checkpoint: Path) -> None:
+    """The loop of the process does not turn, as if a kernel did not come back."""
+    async with running(checkpoint, timeout_s=1.5) as engine:
+        first = engine.pid
+        assert engine._link is not None
+        engine._link.send(_Sleep())
+        await until(lambda: engine.pid != first and engine.is_ready)
+        assert engine.num_restarts == 1
+
+
+class _Sleep:
+    """Sleeps where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return time.sleep, (60,)
+
+
+async def test_an_idle_engine_keeps_giving_signs_of_life(checkpoint: Path) -> None:
+    async with running(checkpoint, timeout_s=1.5) as engine:
+        pid = engine.pid
+        await asyncio.sleep(3)
+        assert (engine.pid, engine.is_ready, engine.num_restarts) == (pid, True, 0)
+
+
+async def test_a_queue_of_unsent_requests_is_bounded(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(checkpoint) as engine:
+        os.kill(engine.pid, signal.SIGSTOP)  # type: ignore[arg-type]
+        monkeypatch.setattr(process, "_MAX_UNSENT_BYTES", 1000)
+        large = EngineRequest(request_id="large", prompts=((1,) * 500_000,), prompt_logprobs=0)
+        task = asyncio.create_task(ask(engine, large))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError):
+            await ask(engine, endless())
+        with pytest.raises(EngineUnavailableError):
+            await asyncio.wait_for(task, 20)
+
+
+async def test_a_replaced_checkpoint_is_not_served_under_the_old_digest(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    async with running(folder) as engine:
+        other = load_checkpoint(folder)
+        changed = {name: weight * 0.5 for name, weight in other.weights.items()}
+        save_checkpoint(replace(other, weights=changed), folder)
+        os.kill(engine.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        await until(lambda: isinstance(engine.fault, CheckpointReplacedError))
+        assert not engine.is_ready
+        assert engine.pid is None
+
+
+async def test_a_crash_loop_backs_off(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    async with running(folder) as engine:
+        (folder / "config.json").rename(folder / "away")
+        os.kill(engine.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        await until(lambda: isinstance(engine.fault, ValueError))
+        await until(lambda: engine.retry_after_s == 0.5)
+        with pytest.raises(EngineUnavailableError) as refusal:
+            await ask(engine, endless())
+        assert refusal.value.retry_after == 0.5
+        (folder / "away").rename(folder / "config.json")
+        await until(lambda: engine.is_ready)
+        assert engine.fault is None
