@@ -3,8 +3,8 @@
     python -m benchmarks.card [--model DIR] [--language en]
 
 Figures are those that `benchmarks.quality --write` and `benchmarks.recognition --write` left in the
-checkpoint's metrics.json; samples are drawn here, from prompts and seeds that are fixed in this
-file, with the checkpoint's own sampling defaults. Everything between the two marker lines of the
+checkpoint's metrics.json, and where they were run, `benchmarks.keystrokes`, `.minimal_pairs` and
+`.chat`; samples are those of `benchmarks.samples`. Everything between the two marker lines of the
 card is replaced; the rest of it is a person's.
 """
 
@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.driving import run
 from benchmarks.harness import SHIPPED, replace_between
+from benchmarks.samples import PROMPTS, Writer, samples
 from models.checkpoint import Checkpoint, load_checkpoint
-from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineOptions
 from service.engine.hosts.loading import load_engine
-from service.engine.request import EngineRequest, SamplingParams
 
 BEGIN = "<!-- written by `python -m benchmarks.card` -->"
 END = "<!-- until here -->"
@@ -35,33 +33,6 @@ _NGRAM_HEADS = (
     "restarted under pooled by",
 )
 _COMPRESSORS = ("xz -9e", "zstd -19")
-_TEXT_TOKENS, _ANSWER_TOKENS = 60, 40
-PROMPTS: dict[str, tuple[str, ...]] = {
-    "en": (
-        "It was a dark night and",
-        "The house stood",
-        "When the war began ,",
-        "the man went to the",
-        "In the morning she",
-        "The film was released in",
-    ),
-    "ru": ("Была тёмная ночь, и", "Дом стоял", "Когда началась война,", "Утром она"),
-}
-TURNS: dict[str, tuple[str, ...]] = {
-    "en": (
-        "Hi! How are you today?",
-        "I am looking for a cheap restaurant in San Jose.",
-        "For two people, tonight at seven.",
-        "Yes, please book it.",
-        "Thank you! What is the phone number?",
-        "Do you like music?",
-        "Which band do you like best?",
-        "I saw a film about football last week.",
-        "Who played in it?",
-        "It was nice talking to you. Bye!",
-    ),
-    "ru": (),
-}
 
 
 def figures_table(sets: Mapping[str, Any], ngrams: Mapping[str, Any]) -> str:
@@ -141,62 +112,46 @@ def recognition_paragraph(found: Mapping[str, Any]) -> str:
     )
 
 
-class Writer:
-    """Draws samples from a checkpoint with its own defaults."""
-
-    def __init__(self, checkpoint: Checkpoint, engine: Engine) -> None:
-        self.tokenizer, self.engine = checkpoint.tokenizer, engine
-        self.template = checkpoint.chat_template
-        self.defaults = checkpoint.sampling_defaults
-
-    def continuation(self, prompt: str, seed: int) -> str:
-        """`prompt` and what the model adds to it."""
-        ids = [self.tokenizer.bos_id, *self.tokenizer.encode(prompt)]
-        drawn = self._draw(ids, seed, _TEXT_TOKENS, ())
-        return self.tokenizer.decode(drawn, continuation=True)
-
-    def conversation(self, turns: Sequence[str]) -> list[tuple[str, str]]:
-        """The model's answer to each turn of one conversation."""
-        assert self.template is not None
-        control, roles = self.tokenizer.control_ids, self.template["roles"]
-        end = control[self.template["end_of_turn"]]
-        ids, answers = [self.tokenizer.bos_id], []
-        for seed, turn in enumerate(turns):
-            ids += [control[roles["user"]], *self.tokenizer.encode(turn), end]
-            ids.append(control[roles["assistant"]])
-            drawn = self._draw(ids, seed, _ANSWER_TOKENS, (end,))
-            ids += [*drawn, end]
-            answers.append((turn, self.tokenizer.decode(drawn)))
-        return answers
-
-    def _draw(self, ids: list[int], seed: int, count: int, stop: tuple[int, ...]) -> list[int]:
-        stops = (*stop, self.tokenizer.eos_id)
-        params = SamplingParams(
-            max_tokens=count,
-            seed=seed,
-            stop_token_ids=stops,
-            suppressed_token_ids=tuple(
-                token for token in self.tokenizer.control_ids.values() if token not in stops
-            ),
-            **self.defaults,
-        )
-        request = EngineRequest(request_id="x", prompts=(tuple(ids),), sampling=params)
-        outputs = run(self.engine, [request])
-        drawn = [token.token_id for output in outputs for token in output.tokens]
-        return drawn[:-1] if drawn[-1] in stops else drawn
+def keystrokes_paragraph(found: Mapping[str, Any]) -> str:
+    """Hit rates of the next word, and keystrokes saved."""
+    return (
+        f"**Typing** ({found['words']:,} words of {found['text']}, "
+        f"{_RENDERED[found['rendering']]}): the next word is the first proposal "
+        f"{found['hit_at_1']}% of the time and among the first three {found['hit_at_3']}%; three "
+        f"proposals save {found['keystrokes_saved']}% of the keystrokes."
+    )
 
 
-def samples(writer: Writer, language: str) -> str:
-    parts = ["Not picked: prompts and seeds are fixed in `benchmarks/card.py`, settings are the"]
-    parts[0] += " checkpoint's defaults."
-    for seed, prompt in enumerate(PROMPTS[language]):
-        text = " ".join(writer.continuation(prompt, seed).split())
-        parts.append(f"> **{prompt}** {text}")
-    if writer.template is not None and TURNS[language]:
-        parts.append("A conversation of ten turns:")
-        answered = writer.conversation(TURNS[language])
-        parts += [f"> user: {said}  \n> assistant: **{answer}**" for said, answer in answered]
-    return "\n\n".join(parts)
+def minimal_pairs_paragraph(found: Mapping[str, Any]) -> str:
+    """Accuracy on pairs of sentences, as BLiMP is quoted."""
+    return (
+        f"**Minimal pairs** ({len(found['by_file'])} files, {_RENDERED[found['rendering']]}): the "
+        f"grammatical sentence is the more probable one in {found['mean']:.1f}% of the pairs."
+    )
+
+
+def chat_paragraph(found: Mapping[str, Any]) -> str:
+    """Figures of small talk: variety, relevance, drift to bookings."""
+    return (
+        f"**Chat** ({found['conversations']} conversations of the ten turns below): "
+        f"{100 * found['distinct_1']:.0f}% of the words and {100 * found['distinct_2']:.0f}% of the"
+        f" pairs of words are distinct, {100 * found['repeated']:.1f}% of the answers were given "
+        f"before; its turn alone makes an answer more probable by {found['relevance']:.2f} nats a "
+        f"token than another turn does, and more than all nine others in "
+        f"{100 * found['first_of_ten']:.0f}% (10% by chance); {100 * found['bookings']:.1f}% speak "
+        "of bookings and the like."
+    )
+
+
+_RENDERED = {"plain": "as written", "asr": "in lower case without punctuation"}
+_PARAGRAPHS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "recognition": recognition_paragraph,
+    "keystrokes_plain": keystrokes_paragraph,
+    "keystrokes_asr": keystrokes_paragraph,
+    "minimal_pairs_plain": minimal_pairs_paragraph,
+    "minimal_pairs_asr": minimal_pairs_paragraph,
+    "chat": chat_paragraph,
+}
 
 
 def measured(checkpoint: Checkpoint, writer: Writer, language: str) -> str:
@@ -210,8 +165,9 @@ def measured(checkpoint: Checkpoint, writer: Writer, language: str) -> str:
             "perplexity, carried / restarted.",
             baselines_table(metrics["test_sets"], parameters, metrics["baselines"]),
         ]
-    if "recognition" in metrics:
-        parts.append(recognition_paragraph(metrics["recognition"]))
+    for key, paragraph in _PARAGRAPHS.items():
+        if key in metrics:
+            parts.append(paragraph(metrics[key]))
     return "\n\n".join([*parts, "## Samples", samples(writer, language)])
 
 

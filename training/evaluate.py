@@ -6,13 +6,14 @@ NLL is the sum of -ln P over all pieces of the text and one end-of-line token a 
     word perplexity  = exp(NLL / (words + lines))     words: split on white space
     bits per byte    = NLL / (ln 2 * bytes)           bytes: stripped lines, a newline each
 
-Of a dialogue, every turn is a line, closed by the end-of-turn token; role tokens are given.
+Of a dialogue, every turn is a line, closed by the end-of-turn token; role tokens are given, and so
+are system turns: they are instructions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from models.checkpoint import Checkpoint
 from models.language_model import LanguageModel
 from models.sentencepiece_model import UNKNOWN
 from models.tokenizer import Tokenizer
-from training.corpus import CorpusError, Document, Source, read_lines, read_source
+from training.corpus import CorpusError, Document, Source, Turn, read_lines, read_source
 
 LineEnd = Literal["newline", "eos"]
 _WINDOW = 256
@@ -126,9 +127,9 @@ def _sequences(
         documents = list(read_source(Source(path=path)))
         if not all(d.turns for d in documents):
             raise CorpusError(f"{path}: evaluate takes dialogues (turns) as jsonl, or plain text")
-        parts = [Document(turns=(t,)) for d in documents for t in d.turns] if restart else documents
+        parts = [part for d in documents for part in _single_turns(d)] if restart else documents
         sequences = [_dialogue(tokenizer, document) for document in parts]
-        lines = [turn.content for document in documents for turn in document.turns]
+        lines = [t.content for d in documents for t in d.turns if t.role != "system"]
     elif restart:
         lines = list(read_lines(path))
         end = tokenizer.newline_id if line_end == "newline" else tokenizer.eos_id
@@ -137,6 +138,16 @@ def _sequences(
         lines = list(read_lines(path))
         sequences = [_all([tokenizer.bos_id, *tokenizer.encode("\n".join(lines) + "\n")])]
     return sequences, lines
+
+
+def _single_turns(document: Document) -> Iterator[Document]:
+    """Every turn by itself, behind the system turns that stand before it."""
+    system: list[Turn] = []
+    for turn in document.turns:
+        if turn.role == "system":
+            system.append(turn)
+        else:
+            yield Document(turns=(*system, turn))
 
 
 def _all(ids: list[int]) -> Scored:
@@ -148,7 +159,8 @@ def _dialogue(tokenizer: Tokenizer, document: Document) -> Scored:
     for turn in document.turns:
         spelled = template.turn(turn.role, turn.content)
         ids += spelled
-        counted += [False] + [True] * (len(spelled) - 1)  # the role is given
+        given = turn.role == "system"
+        counted += [False] + [not given] * (len(spelled) - 1)  # the role is given
     return Scored(ids, counted)
 
 

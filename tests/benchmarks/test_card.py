@@ -1,4 +1,12 @@
-from benchmarks.card import baselines_table, figures_table, int8_paragraph, recognition_paragraph
+from benchmarks.card import (
+    baselines_table,
+    chat_paragraph,
+    figures_table,
+    int8_paragraph,
+    keystrokes_paragraph,
+    minimal_pairs_paragraph,
+    recognition_paragraph,
+)
 
 OWN = {
     "bits_per_byte": 1.2,
@@ -47,6 +55,24 @@ def test_paragraphs_quote_the_metrics() -> None:
         }
     )
     assert text.endswith("| share | 0.0 | 0.5 |\n|---|---|---|\n| WER % | 34.0 | 30.5 |")
+
+
+def test_further_figures_are_told_in_words() -> None:
+    typing = {"words": 1000, "text": "a/test.txt", "rendering": "asr", "hit_at_1": 12.5}
+    typing |= {"hit_at_3": 22.0, "keystrokes_saved": 31.4}
+    text = keystrokes_paragraph(typing)
+    assert "(1,000 words of a/test.txt, in lower case without punctuation)" in text
+    assert "first proposal 12.5% of the time and among the first three 22.0%" in text
+    assert "save 31.4% of the keystrokes" in text
+    pairs = {"rendering": "plain", "mean": 71.25, "by_file": {"one": 60.0, "two": 82.5}}
+    assert "(2 files, as written)" in minimal_pairs_paragraph(pairs)
+    assert "71.2% of the pairs" in minimal_pairs_paragraph(pairs)
+    chat = {"conversations": 20, "distinct_1": 0.2, "distinct_2": 0.55, "repeated": 0.125}
+    chat |= {"relevance": 0.251, "first_of_ten": 0.4, "bookings": 0.03}
+    text = chat_paragraph(chat)
+    assert "20% of the words and 55% of the pairs of words are distinct, 12.5% of the" in text
+    assert "by 0.25 nats a token" in text
+    assert "all nine others in 40% (10% by chance); 3.0% speak of bookings" in text
 
 
 def test_other_architectures_stand_beside_the_model() -> None:

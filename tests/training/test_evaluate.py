@@ -133,6 +133,32 @@ def test_of_a_dialogue_the_roles_are_given_and_every_turn_is_a_line(
     assert measure.bytes == len("some words") + len("and other words") + 2
 
 
+def test_system_turns_are_given_and_stand_before_every_restarted_turn(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    model, tokenizer = model_of(checkpoint), checkpoint.tokenizer
+    control = tokenizer.control_ids
+    turns = [("system", "the river"), ("user", "some words"), ("assistant", "and other words")]
+    dialogue = {"turns": [{"role": role, "content": content} for role, content in turns]}
+    path = text_file(tmp_path, json.dumps(dialogue) + "\n", "d.jsonl")
+    spelled = {
+        role: [control[f"<|{role}|>"], *tokenizer.encode(content), control["<|end|>"]]
+        for role, content in turns
+    }
+    begin = [tokenizer.bos_id, *spelled["system"]]
+    spoken = {role: len(spelled[role]) - 1 for role in ("user", "assistant")}
+    whole = model.score([*begin, *spelled["user"], *spelled["assistant"]])
+    alone = [model.score([*begin, *spelled[role]])[-n:] for role, n in spoken.items()]
+    last = spoken["assistant"]
+    carried = sum(whole[-last:]) + sum(whole[-last - 1 - spoken["user"] : -last - 1])
+    measure = evaluate_file(model, tokenizer, path)
+    restarted = evaluate_file(model, tokenizer, path, restart_lines=True)
+    assert measure.nll == pytest.approx(-carried, rel=1e-5)
+    assert restarted.nll == pytest.approx(-sum(map(sum, alone)), rel=1e-5)
+    for found in (measure, restarted):
+        assert (found.tokens, found.words, found.lines) == (sum(spoken.values()), 5, 2)
+
+
 def test_an_empty_file_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"text\.txt is empty: there is nothing to measure"):
         evaluate_file(model_of(checkpoint), checkpoint.tokenizer, text_file(tmp_path, ""))
