@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
-from service.api import health, model_list, next_token, next_word, rescore, score, tokenize
+from service.api import (
+    health,
+    model_list,
+    next_token,
+    next_word,
+    playground,
+    rescore,
+    score,
+    tokenize,
+)
 from service.api.openai import routes as openai_routes
 from service.engine.hosts.async_engine import AsyncEngine
 from service.engine.hosts.build import EngineFactory
@@ -36,6 +45,7 @@ _ROUTERS = (
     tokenize.router,
     health.router,
     openapi.router,
+    playground.router,
 )
 _DESCRIPTION = """Score texts, ask for the distribution over what comes next, and generate, with
 LSTM language models. Every log-probability is a natural logarithm."""

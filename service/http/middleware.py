@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 OPEN_WITHOUT_KEY = "/health/live"
+_PAGE = re.compile(r"/|/static/[^/]+")  # files that everybody has who has the package
 _ALIVE_WHILE_DRAINING = ("/health/live", "/health/ready", "/metrics")
 
 GetContext = Callable[[], AppContext]
@@ -70,7 +71,7 @@ class RequestMiddleware:
 
 
 class KeyMiddleware:
-    """Where keys are set, every route but liveness needs one of them."""
+    """Where keys are set, every route but liveness and the playground's page needs one of them."""
 
     def __init__(self, app: ASGIApp, context: GetContext) -> None:
         self.app, self.context = app, context
@@ -90,7 +91,7 @@ class KeyMiddleware:
         await refusal.response()(scope, receive, send)
 
     def _is_allowed(self, scope: Scope) -> bool:
-        if scope["path"] == OPEN_WITHOUT_KEY:
+        if scope["path"] == OPEN_WITHOUT_KEY or _PAGE.fullmatch(scope["path"]):
             return True
         scheme, _, key = _authorization(scope).partition(b" ")
         # Digests are of one length, and every key is compared: time tells nothing about any.

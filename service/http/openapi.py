@@ -13,7 +13,6 @@ import fastapi_swagger  # type: ignore[import-untyped]  # for its copy of Swagge
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import RedirectResponse
 
 from service.http.middleware import OPEN_WITHOUT_KEY
 
@@ -67,11 +66,6 @@ _FILES = {
     "swagger-ui.css": "text/css",
     "favicon-32x32.png": "image/png",
 }
-
-
-@router.get("/")
-async def root() -> Response:
-    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.service.conftest import Serve, running
 from tests.service.plain_engine import PlainEngine
 
-ROUTES = ["/health/ready", "/metrics", "/v1/models", "/docs", "/openapi.json", "/nope", "/"]
+ROUTES = ["/health/ready", "/metrics", "/v1/models", "/docs", "/openapi.json", "/nope"]
 
 
 async def test_every_answer_has_an_id_of_its_own(client: httpx.AsyncClient) -> None:
@@ -46,6 +46,12 @@ async def test_keys(serve: Serve, path: str) -> None:
         for key in ("first", "second"):
             assert (await client.get(path, headers=bearer(key))).status_code != 401
         assert (await client.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/main.js"])
+async def test_the_page_that_asks_for_the_key_needs_none(serve: Serve, path: str) -> None:
+    async with serve(api_keys="first") as client:
+        assert (await client.get(path)).status_code == 200
 
 
 async def test_a_key_is_asked_for_before_the_body_is_read(serve: Serve) -> None:

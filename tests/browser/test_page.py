@@ -1,0 +1,247 @@
+"""The frame around the views: errors, overload, keys, the keyboard, small screens, speed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.harness import SHIPPED
+from tests.browser.driver import NARROW, Open, Route, Shoot, expect
+from tests.browser.prefix_proxy import prefix_proxy
+from tests.live_server import live_server
+
+GOAL_MS = 50
+BUSY = 4  # how much slower a machine may be that does other things meanwhile
+VIEWS = ["surprise", "write", "rescore", "chat"]
+
+
+def refuse(status: int, code: str, message: str, *, times: int) -> Callable[[Route], None]:
+    """Answer as an overloaded service does, so many times, then let requests through."""
+    left = times
+
+    def answer(route: Route) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            route.continue_()
+            return
+        error = {"message": message, "type": "server_error", "param": None, "code": code}
+        route.fulfill(
+            status=status,
+            headers={"retry-after": "1", "content-type": "application/json"},
+            body=json.dumps({"error": error}),
+        )
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [(429, "queue_full", "the queue is full"), (503, "unavailable", "the model is loading")],
+)
+def test_an_overloaded_service_is_asked_again(
+    open_page: Open, shoot: Shoot, status: int, code: str, message: str
+) -> None:
+    page = open_page(may_complain=True)
+    expect(page.locator(".piece")).not_to_have_count(0)
+    page.route("**/v1/score", refuse(status, code, message, times=2))
+    page.fill("#surprise-text", "again and again")
+    told = page.locator("#surprise-result .notice[data-kind=busy]")
+    expect(told).to_contain_text(message[1:])
+    expect(told).to_contain_text("Trying again in")
+    shoot(page, f"overloaded-{status}")
+    expect(page.locator(".coloured")).to_contain_text("again and again")
+    expect(told).to_have_count(0)
+
+
+def test_an_error_is_told_in_its_own_words(open_page: Open, shoot: Shoot) -> None:
+    page = open_page("write", may_complain=True)
+    page.route("**/v1/completions", refuse(400, "limit_exceeded", "prompt: too many", times=1))
+    page.click("#write-go")
+    alert = page.locator("#write-notice [role=alert]")
+    expect(alert).to_contain_text("Prompt: too many.")
+    shoot(page, "error")
+    alert.get_by_role("button", name="Try again").click()
+    expect(page.locator("#write-notice")).to_contain_text("tokens in")
+
+
+def test_a_service_that_is_gone(open_page: Open) -> None:
+    page = open_page(may_complain=True)
+    expect(page.locator(".piece")).not_to_have_count(0)
+    page.route("**/v1/score", lambda route: route.abort())
+    page.fill("#surprise-text", "is anybody there")
+    expect(page.locator("#surprise-result [role=alert]")).to_contain_text("cannot be reached")
+
+
+def test_a_slow_answer_is_seen_to_be_awaited(open_page: Open) -> None:
+    page = open_page()
+    expect(page.locator(".piece")).not_to_have_count(0)
+    waiting: list[Route] = []
+    page.route("**/v1/score", lambda route: waiting.append(route))
+    page.fill("#surprise-text", "in a while")
+    expect(page.locator("#surprise-result")).to_have_attribute("aria-busy", "true")
+    waiting[0].continue_()
+    expect(page.locator(".coloured")).to_contain_text("in a while")
+    expect(page.locator("#surprise-result")).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_key_is_asked_for_once(open_page: Open, shoot: Shoot) -> None:
+    settings = {"LSTM_SERVE_LOG_LEVEL": "error", "LSTM_SERVE_API_KEYS": "open-sesame"}
+    with live_server(sys.executable, SHIPPED, settings) as address:
+        page = open_page(at=address, may_complain=True)
+        dialog = page.locator("#key-dialog")
+        expect(dialog).to_be_visible()
+        shoot(page, "key")
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(dialog).to_contain_text("does not know this key")
+        page.keyboard.type("open-sesame")
+        page.keyboard.press("Enter")
+        expect(page.locator(".piece")).not_to_have_count(0)
+        page.reload()
+        expect(page.locator(".piece")).not_to_have_count(0)
+        expect(dialog).to_be_hidden()
+        command = page.locator("#surprise-curl code").text_content() or ""
+        assert "Bearer $LSTM_SERVE_KEY" in command
+        assert "open-sesame" not in page.content()
+
+
+def test_no_script_but_the_pages_own_runs(open_page: Open, address: str) -> None:
+    page = open_page(may_complain=True)
+    policy = page.request.get(f"{address}/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    ran = page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.ran = true";
+            document.body.append(script);
+            return Boolean(window.ran);
+        }"""
+    )
+    assert not ran
+
+
+def test_everything_is_reached_by_keyboard(open_page: Open) -> None:
+    page = open_page()
+    expect(page.locator(".piece")).not_to_have_count(0)
+    page.locator("#tab-surprise").focus()
+    for view in [*VIEWS[1:], VIEWS[0]]:
+        page.keyboard.press("ArrowRight")
+        expect(page.locator(f"#{view}")).to_be_visible()
+        expect(page.locator(f"#tab-{view}")).to_be_focused()
+    page.locator(".piece").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".card strong")).to_have_text("opened")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card .row").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator(".card")).to_be_hidden()
+    expect(page.locator(".piece").nth(1)).to_be_focused()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_narrow_screen(open_page: Open, shoot: Shoot, view: str) -> None:
+    page = open_page(view, size=NARROW, scheme="dark")
+    if view == "rescore":
+        page.tap("#rescore-sample")
+        expect(page.locator("#rescore-tree .tree")).not_to_have_count(0)
+    if view == "surprise":
+        page.locator(".piece", has_text="elephant").tap()
+        expect(page.locator(".card .row")).to_have_count(6)
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
+    shoot(page, f"narrow-{view}")
+
+
+def test_it_works_under_a_path_prefix(open_page: Open, address: str) -> None:
+    with prefix_proxy(address, "/models/en") as under:
+        page = open_page(at=under)
+        expect(page.locator(".piece")).not_to_have_count(0)
+        page.click("#tab-write")
+        page.click("#write-go")
+        expect(page.locator("#write-notice")).to_contain_text("tokens in")
+        page.click("#tab-rescore")
+        page.click("#rescore-sample")
+        expect(page.locator(".chooser button")).to_have_count(16)
+        command = page.locator("#rescore-curl code").text_content() or ""
+        assert f"{under}/v1/rescore" in command
+
+
+def test_colours_can_be_chosen(open_page: Open) -> None:
+    page = open_page()
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.click("#theme")
+    assert page.evaluate(paper) == light
+    page.click("#theme")
+    assert page.evaluate(paper) != light
+    page.reload()
+    assert page.evaluate(paper) != light
+
+
+# Milliseconds from an event on `source` until what `watched` holds has changed and is drawn.
+_ANSWER = """([source, watched, event, value]) => new Promise((resolve) => {
+    const element = document.querySelector(source);
+    const observer = new MutationObserver(() => {
+        observer.disconnect();
+        requestAnimationFrame(() => resolve(performance.now() - started));
+    });
+    const what = { childList: true, subtree: true, characterData: true, attributes: true };
+    observer.observe(document.querySelector(watched), what);
+    const started = performance.now();
+    if (event === "click") element.click();
+    else {
+        element.value = value;
+        element.dispatchEvent(new Event(event, { bubbles: true }));
+    }
+})"""
+_CLICKS = [
+    ("surprise", "a tab", "#tab-write", "#write", "click", None),
+    (
+        "surprise",
+        "words or tokens",
+        "[name=pieces][value=tokens]",
+        "#surprise-result",
+        "click",
+        None,
+    ),
+    ("surprise", "another sample", "#surprise-samples button:nth-of-type(2)", ".stack", "click", 0),
+    ("surprise", "a word's card", ".piece:nth-of-type(9)", ".card", "click", None),
+    ("write", "first word of a continuation", "#write-go", "#write-tree", "click", None),
+    ("rescore", "a weight", "#rescore-sliders input", "#rescore-result", "input", "2"),
+    ("rescore", "another list", ".chooser button:nth-of-type(3)", "#rescore-result", "click", 0),
+    ("chat", "a turn", "#chat-turns button", "#chat-turns", "click", None),
+]
+
+
+@pytest.mark.parametrize(("view", "name", "source", "watched", "event", "value"), _CLICKS)
+def test_a_click_answers_within_the_goal(
+    open_page: Open,
+    capsys: pytest.CaptureFixture[str],
+    view: str,
+    name: str,
+    source: str,
+    watched: str,
+    event: str,
+    value: object,
+) -> None:
+    """Each time is from the click to what is drawn; a machine may be busy with something else."""
+    times = []
+    for _ in range(3):
+        page = open_page(view)
+        expect(page.locator("#model option").first).to_have_text("en-small")
+        if view == "rescore":
+            page.click("#rescore-sample")
+            expect(page.locator("#rescore-tree .tree")).not_to_have_count(0)
+        if view == "surprise":
+            expect(page.locator(".piece")).not_to_have_count(0)
+        page.wait_for_timeout(150)
+        times.append(page.evaluate(_ANSWER, [source, watched, event, value]))
+    with capsys.disabled():
+        print(f"\n{name}: {statistics.median(times):.0f} ms in the median, goal {GOAL_MS}", end=" ")
+    assert min(times) <= BUSY * GOAL_MS
