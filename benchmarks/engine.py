@@ -15,7 +15,7 @@ sampling_share_b64: seconds of engine.sampling.sampler.sample for 64 rows over t
     each row has generated 128 tokens; rows are distributed by Zipf's law. As in the service, seven
     control tokens are never sampled.
 sampling_share_b64_plain, sampling_share_b64_repetition: the same with temperature 1 alone; and with
-    repetition_penalty 1.1 too, which needs the logits and so the softmax's product once more.
+    repetition_penalty 1.1 too.
 sampling_share_b64_nucleus, sampling_share_b64_wide: with temperature 0.65 and top_p 0.9, as the
     shipped model is served; and the same where all tokens are about equally probable.
 engine_b{1,64}_tokens_per_s: streams of 128 tokens through Engine, so scheduling, step, sampling at
@@ -120,17 +120,13 @@ def sampling(runner: ModelRunner, params: SamplingParams, logprobs: Floats) -> T
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     states = []
     for key, own in enumerate(probabilities):
-        state = SampleState(params, key, prompt=range(16))
+        state = SampleState.of(params, key, prompt=range(16))
         for token in draw.choice(len(own), _HISTORY, p=own).tolist():
             state.append(token)
         states.append(state)
-    features = np.zeros((len(states), runner.layout.features_size), np.float32)
-
-    def logits_of(chosen: Sequence[int]) -> Floats:
-        return runner.logits(features[: len(chosen)])
-
+    runner.logprobs(np.arange(len(states)))  # whose logits a repetition penalty looks at
     scratch = Scratch()
-    return lambda: sample(logprobs, states, logits_of, scratch)
+    return lambda: sample(logprobs, states, runner.logits, scratch)
 
 
 def streams(runner: ModelRunner, count: int, params: SamplingParams) -> Task:

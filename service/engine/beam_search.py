@@ -45,54 +45,58 @@ class BeamSearch:
     params: SamplingParams
     beams: list[Hypothesis] = field(default_factory=lambda: [Hypothesis()])
     finished: list[Hypothesis] = field(default_factory=list)
+    _stops: frozenset[int] = field(init=False)
     _reports: dict[int, tuple[Sequence[Candidate], TopLogprobs, Floats]] = field(
         default_factory=dict
     )
+
+    def __post_init__(self) -> None:
+        self._stops = frozenset(self.params.stop_token_ids)
 
     @property
     def width(self) -> int:
         assert self.params.beam_width is not None
         return self.params.beam_width
 
-    @property
-    def num_candidates(self) -> int:
-        """How many candidates a beam must report: enough even if all stops are among them."""
-        return self.width + len(self.params.stop_token_ids)
-
     def report(
         self, beam: int, candidates: Sequence[Candidate], tops: TopLogprobs, state: Floats
     ) -> bool:
-        """Take a beam's candidates, best first, and its state; True when all have reported."""
+        """Take a beam's candidates and its state; True when all have reported.
+
+        candidates: the `width` best, and the `width` best among those that do not stop, best first.
+        """
         self._reports[beam] = (candidates, tops, state)
         return len(self._reports) == len(self.beams)
 
     def advance(self) -> list[Floats]:
         """Choose the next beams; returns the state that each one continues, [] at the end."""
-        extended: list[tuple[float, int, int, Hypothesis]] = []
-        for index, hypothesis in enumerate(self.beams):
-            candidates, tops, _ = self._reports[index]
-            for candidate in candidates:
-                longer = Hypothesis(
-                    (*hypothesis.tokens, candidate.token),
-                    (*hypothesis.logprobs, candidate.logprob),
-                    (*hypothesis.tops, tops),
-                    hypothesis.total + candidate.ranking,
-                )
-                extended.append((-longer.total, index, candidate.token, longer))
+        extended = [
+            (-(hypothesis.total + candidate.ranking), index, candidate.token, candidate)
+            for index, hypothesis in enumerate(self.beams)
+            for candidate in self._reports[index][0]
+        ]
         extended.sort(key=lambda item: item[:3])  # ties: earlier beam, lower token id
-        states = [self._reports[index][2] for index in range(len(self.beams))]
-        self.beams, parents = [], []
-        for rank, (_, index, token, hypothesis) in enumerate(extended):
-            if token in self.params.stop_token_ids:
+        beams, parents = list[Hypothesis](), list[Floats]()
+        for rank, (_, index, token, candidate) in enumerate(extended):
+            if token in self._stops:
                 if rank < self.width:
-                    self.finished.append(hypothesis)
-            elif len(self.beams) < self.width:
-                self.beams.append(hypothesis)
-                parents.append(states[index])
-        self._reports = {}
+                    self.finished.append(self._longer(index, candidate))
+            elif len(beams) < self.width:
+                beams.append(self._longer(index, candidate))
+                parents.append(self._reports[index][2])
+        self.beams, self._reports = beams, {}
         if not self.beams or len(self.beams[0].tokens) >= self.params.max_tokens or self._settled():
             return []
         return parents
+
+    def _longer(self, beam: int, candidate: Candidate) -> Hypothesis:
+        hypothesis = self.beams[beam]
+        return Hypothesis(
+            (*hypothesis.tokens, candidate.token),
+            (*hypothesis.logprobs, candidate.logprob),
+            (*hypothesis.tops, self._reports[beam][1]),
+            hypothesis.total + candidate.ranking,
+        )
 
     def _settled(self) -> bool:
         if len(self.finished) < self.width:

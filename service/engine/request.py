@@ -9,7 +9,7 @@ Log-probabilities are natural logarithms.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -101,8 +101,9 @@ class EngineRequest:
         none. Those tokens come back as NaN.
     state_at: per prompt, after how many of its tokens to report the state; None for no state;
         empty for none at all.
-    keep_states: keep the state after every generated token in the cache, because the caller will
-        come back for one of them.
+    keep_states: keep a state every few generated tokens in the cache, because the caller will
+        come back for one near the end.
+    cache_scope: requests find in the cache only what requests of the same scope left there.
     """
 
     request_id: str
@@ -114,6 +115,7 @@ class EngineRequest:
     state_at: tuple[int | None, ...] = ()
     sampling: SamplingParams | None = None
     keep_states: bool = False
+    cache_scope: str = ""
     priority: Priority = Priority.INTERACTIVE
 
     @property
@@ -191,6 +193,8 @@ def check_request(request: EngineRequest, vocab_size: int, state_size: int) -> N
         _check_ids(f"prompts[{index}]", prompt, vocab_size)
     if request.start is not None and request.start.num_floats != state_size:
         raise ValueError(f"start must have {state_size} floats, not {request.start.num_floats}")
+    if request.start is not None and not np.isfinite(request.start.vector).all():
+        raise ValueError("start holds numbers that are not finite")
     _check_positions(request)
     _check_count("prompt_logprobs", request.prompt_logprobs)
     if request.next_token is not None:
@@ -249,7 +253,7 @@ def _check_count(name: str, count: int | None) -> None:
         raise ValueError(f"{name} must be at least 0, not {count}")
 
 
-def _check_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
-    for token in ids:
+def _check_ids(name: str, ids: Collection[int], vocab_size: int) -> None:
+    for token in (min(ids), max(ids)) if ids else ():
         if not 0 <= token < vocab_size:
             raise ValueError(f"{name}: token id {token} is outside 0..{vocab_size - 1}")

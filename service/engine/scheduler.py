@@ -1,7 +1,7 @@
-"""Who runs next: rows of the batch go to units of work, fairly and by priority.
+"""Who runs next: rows of the batch go to sequences, fairly and by priority.
 
-A unit is a run of tokens that one row works through: a node of a prefix tree, or a continuation.
-Units of one request wait on the request's stack (so that a tree is walked depth first and few
+A sequence is what holds a row for some steps: a node of a prefix tree, or a continuation.
+Sequences of one request wait on the request's stack (so that a tree is walked depth first and few
 states are kept); requests take turns. Plain Python; knows neither kernel nor numbers.
 """
 
@@ -17,7 +17,7 @@ from service.engine.request import Priority
 
 
 class Schedulable(Protocol):
-    """What the scheduler sees of a unit: its request's id, and the step that gave it its row."""
+    """What the scheduler sees: the request's id, and the step that gave the sequence its row."""
 
     @property
     def request_id(self) -> str: ...
@@ -25,118 +25,118 @@ class Schedulable(Protocol):
     since: int
 
 
-U = TypeVar("U", bound=Schedulable)
+S = TypeVar("S", bound=Schedulable)
 
 
 @dataclass
-class _Queue(Generic[U]):
-    """One request's units: those that wait (last in, first out) and how many run."""
+class _Queue(Generic[S]):
+    """One request's sequences: those that wait (last in, first out) and how many run."""
 
     priority: Priority
-    waiting: list[U] = field(default_factory=list)
+    waiting: list[S] = field(default_factory=list)
     num_running: int = 0
 
 
-class Scheduler(Generic[U]):
+class Scheduler(Generic[S]):
     """Fills `max_num_seqs` rows. The caller counts `steps` up, one a step of the engine.
 
-    Interactive units go first. While any of them runs or waits, bulk units hold at most
+    Interactive sequences go first. While any of them runs or waits, bulk sequences hold at most
     `bulk_rows` rows, for a step costs the more the more rows it has, and streams wait for it.
-    Among equals requests take turns, and a unit that has held a row for `quantum` steps gives it
-    up if others wait.
+    Among equals requests take turns, and a sequence that has held a row for `quantum` steps gives
+    it up if others wait.
     """
 
     def __init__(self, max_num_seqs: int, *, bulk_rows: int | None = None, quantum: int = 256):
         self.max_num_seqs, self.quantum = max_num_seqs, quantum
         self.bulk_rows = max(1, max_num_seqs // 4) if bulk_rows is None else bulk_rows
-        self.running: list[U] = []
+        self.running: list[S] = []
         self.steps = 0
-        self._queues: OrderedDict[str, _Queue[U]] = OrderedDict()
+        self._queues: OrderedDict[str, _Queue[S]] = OrderedDict()
         self._waiting = dict.fromkeys(Priority, 0)
 
     def add_request(self, request_id: str, priority: Priority) -> None:
-        """Open a request's queue; its units may then be pushed."""
+        """Open a request's queue; its sequences may then be pushed."""
         self._queues[request_id] = _Queue(priority)
 
-    def push(self, units: Iterable[U]) -> None:
-        """Let units of a known request wait; the first given runs first."""
-        for unit in reversed(list(units)):
-            queue = self._queues[unit.request_id]
-            queue.waiting.append(unit)
+    def push(self, sequences: Iterable[S]) -> None:
+        """Let sequences of a known request wait; the first given runs first."""
+        for sequence in reversed(list(sequences)):
+            queue = self._queues[sequence.request_id]
+            queue.waiting.append(sequence)
             self._waiting[queue.priority] += 1
 
-    def remove_request(self, request_id: str) -> list[U]:
-        """Close a request and forget what waits; returns its running units, to be taken out."""
+    def remove_request(self, request_id: str) -> list[S]:
+        """Close a request and forget what waits; returns its running sequences, to be taken out."""
         if (queue := self._queues.pop(request_id, None)) is None:
             return []
         self._waiting[queue.priority] -= len(queue.waiting)
-        return [unit for unit in self.running if unit.request_id == request_id]
+        return [sequence for sequence in self.running if sequence.request_id == request_id]
 
-    def withdraw(self, unit: U) -> None:
-        """Forget one waiting unit."""
-        queue = self._queues[unit.request_id]
-        queue.waiting.remove(unit)
+    def withdraw(self, sequence: S) -> None:
+        """Forget one waiting sequence."""
+        queue = self._queues[sequence.request_id]
+        queue.waiting.remove(sequence)
         self._waiting[queue.priority] -= 1
 
-    def release(self, units: Iterable[U]) -> dict[int, int]:
-        """Take units out of the running; the last rows move into their places.
+    def release(self, sequences: Iterable[S]) -> dict[int, int]:
+        """Take sequences out of the running; the last rows move into their places.
 
         Returns target -> source of the rows that have to be copied: none is both.
         """
         running, came_from = self.running, dict[int, int]()
-        for unit in units:
-            row = running.index(unit)
+        for sequence in sequences:
+            row = running.index(sequence)
             last = running.pop()
-            if (queue := self._queues.get(unit.request_id)) is not None:
+            if (queue := self._queues.get(sequence.request_id)) is not None:
                 queue.num_running -= 1
             source = came_from.pop(len(running), len(running))
-            if last is not unit:
+            if last is not sequence:
                 running[row] = last
                 came_from[row] = source
         return came_from
 
-    def to_preempt(self) -> list[U]:
-        """Running units that must give up their rows now; the caller saves and pushes them."""
+    def to_preempt(self) -> list[S]:
+        """Running sequences that must give up their rows now; the caller saves and pushes them."""
         waiting = self._waiting
         if not any(waiting.values()):
             return []
-        bulk = [u for u in self.running if self._priority(u) is Priority.BULK]
-        victims: list[U] = []
+        bulk = [s for s in self.running if self._priority(s) is Priority.BULK]
+        victims: list[S] = []
         limit = self.max_num_seqs
         if len(bulk) < len(self.running) or waiting[Priority.INTERACTIVE]:
             limit = self.bulk_rows
             # Newest first: the longest served is nearest to its end.
             excess = max(0, len(bulk) - limit)
-            victims = sorted(bulk, key=lambda u: -u.since)[:excess]
+            victims = sorted(bulk, key=lambda s: -s.since)[:excess]
         free = self.max_num_seqs - len(self.running) + len(victims)
         bulk_limit = limit - len(bulk) + len(victims)  # rows that bulk work may still take
-        spent = [u for u in self.running if self.steps - u.since >= self.quantum]
-        for unit in sorted(spent, key=lambda u: u.since):
-            is_bulk = self._priority(unit) is Priority.BULK
+        spent = [s for s in self.running if self.steps - s.since >= self.quantum]
+        for sequence in sorted(spent, key=lambda s: s.since):
+            is_bulk = self._priority(sequence) is Priority.BULK
             left = min(bulk_limit, free - waiting[Priority.INTERACTIVE])
             is_wanted = free < waiting[Priority.INTERACTIVE]
             is_wanted |= is_bulk and left < waiting[Priority.BULK]
-            if unit not in victims and is_wanted:
-                victims.append(unit)
+            if sequence not in victims and is_wanted:
+                victims.append(sequence)
                 free += 1
                 bulk_limit += is_bulk
         return victims
 
-    def admit(self) -> list[U]:
-        """Move waiting units into free rows; returns them, their rows being the last ones."""
-        admitted: list[U] = []
+    def admit(self) -> list[S]:
+        """Move waiting sequences into free rows; returns them, their rows being the last ones."""
+        admitted: list[S] = []
         if not any(self._waiting.values()):
             return admitted
         for priority in Priority:
             limit = self.max_num_seqs
             if priority is Priority.BULK and self._has_interactive():
-                bulk = sum(self._priority(u) is Priority.BULK for u in self.running)
+                bulk = sum(self._priority(s) is Priority.BULK for s in self.running)
                 limit = min(limit, len(self.running) - bulk + self.bulk_rows)
             admitted += self._admit(priority, limit)
         return admitted
 
-    def _admit(self, priority: Priority, limit: int) -> list[U]:
-        admitted: list[U] = []
+    def _admit(self, priority: Priority, limit: int) -> list[S]:
+        admitted: list[S] = []
         if not self._waiting[priority] or len(self.running) >= limit:
             return admitted
         # Fewest rows first; among equals the one whose turn is longest ago.
@@ -150,12 +150,12 @@ class Scheduler(Generic[U]):
         while ready and len(self.running) < limit:
             request_id = ready[0][2]
             queue = self._queues[request_id]
-            unit = queue.waiting.pop()
+            sequence = queue.waiting.pop()
             self._waiting[priority] -= 1
-            unit.since = self.steps
+            sequence.since = self.steps
             queue.num_running += 1
-            self.running.append(unit)
-            admitted.append(unit)
+            self.running.append(sequence)
+            admitted.append(sequence)
             self._queues.move_to_end(request_id)
             if queue.waiting:
                 heapq.heapreplace(ready, (queue.num_running, turn, request_id))
@@ -179,6 +179,6 @@ class Scheduler(Generic[U]):
             for q in self._queues.values()
         )
 
-    def _priority(self, unit: U) -> Priority:
-        queue = self._queues.get(unit.request_id)
+    def _priority(self, sequence: S) -> Priority:
+        queue = self._queues.get(sequence.request_id)
         return queue.priority if queue else Priority.BULK

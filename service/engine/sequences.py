@@ -1,86 +1,159 @@
-"""Work in hand: a request's progress, and the sequences of it that take rows of the batch."""
+"""What takes rows of the batch: texts that are read, continuations, beams of a search.
+
+Each kind knows what happens after a step of it: what it notes, and what follows it. What it needs
+from the engine in turn it leaves with the `Step`, which the engine carries out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.engine.beam_search import BeamSearch
-from service.engine.prefix_tree import Node, PrefixTree
-from service.engine.request import (
-    EngineRequest,
-    Floats,
-    PromptOutput,
-    RequestOutput,
-    TokenOutput,
-    TopLogprobs,
-)
-from service.engine.runners.base import ModelRunner
+from service.engine.beam_search import BeamSearch, Candidate
+from service.engine.prefix_memory import PrefixMemory
+from service.engine.prefix_tree import Node
+from service.engine.progress import NAN, NOT_FINITE, RequestProgress, Scores
+from service.engine.request import FinishReason, Floats, TokenOutput, TopLogprobs
 from service.engine.sampling.draw import stream_key
-from service.engine.sampling.logits_processors import SampleState
+from service.engine.sampling.logits_processors import SampleState, processed
 from service.engine.sampling.sampler import top_logprobs
+from service.engine.sampling.top_candidates import top_candidates
+from service.engine.state_cache import CachedPrefix
 
-NAN = float("nan")
-
-
-@dataclass(slots=True, eq=False)
-class Scores:
-    """What is known of a node's tokens so far: ln P of each (NaN unscored), and alternatives."""
-
-    logprobs: list[float] = field(default_factory=list)
-    tops: list[TopLogprobs] = field(default_factory=list)
+NOTHING_LEFT = "the sampling settings exclude every token"
+_KEEP_EVERY = 8  # tokens between kept states of a continuation: reading these again costs little
 
 
-@dataclass(slots=True, eq=False)
-class NodeUnit:
-    """Feeds the tokens of a tree node. start: state before token `position`, None for zeros.
+@dataclass(slots=True)
+class Step:
+    """What one step computed, and what its sequences ask for; the engine does it at the end.
 
-    scores: what is known of tokens 0..position. num_fed: tokens that must be fed; the last one of a
-    text that is only scored need not.
+    logprobs: (R, V), ln P after the sequences that wanted it; a sequence is told its place among
+    them. logits: (R, V) before normalisation. read_state: row -> its state, a copy.
+    scored: texts whose next token is scored, with places. ends: texts that came to their end, with
+    the place of the distribution after it and the state, None where nothing needs them.
+    draws: continuations that are to draw a token, with places, and their rows if they have one.
+    waiting: sequences that are to get rows; spent: those that give theirs up. touched: requests
+    that may have something to tell, by id.
     """
 
-    progress: Progress
-    node: Node
-    scores: Scores
-    start: Floats | None
-    position: int = 0
-    since: int = 0
-    num_fed: int = field(init=False)
-    first_head: int = field(init=False)
+    memory: PrefixMemory
+    read_state: Callable[[int], Floats]
+    logprobs: Floats
+    logits: Callable[[], Floats]
+    touched: dict[str, RequestProgress]
+    scored: list[tuple[int, NodeSequence]] = field(default_factory=list)
+    ends: list[tuple[NodeSequence, int | None, Floats | None]] = field(default_factory=list)
+    draws: list[tuple[int, SampleSequence, int | None]] = field(default_factory=list)
+    waiting: list[EngineSequence] = field(default_factory=list)
+    spent: list[EngineSequence] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        node, progress = self.node, self.progress
+    def touch(self, progress: RequestProgress) -> None:
+        self.touched[progress.request.request_id] = progress
+
+    def close_texts(self) -> None:
+        """Note the scores of next tokens, then let what follows the texts that ended begin."""
+        if self.scored:
+            places, sequences = zip(*self.scored, strict=True)
+            tokens = [sequence.next_id for sequence in sequences]
+            values = self.logprobs[list(places), tokens].tolist()
+            counts = [sequence.progress.request.prompt_logprobs for sequence in sequences]
+            tops: Sequence[TopLogprobs] = [()] * len(sequences)
+            if any(counts):
+                tops = top_logprobs(self.logprobs[list(places)], counts)
+            for sequence, value, top in zip(sequences, values, tops, strict=True):
+                sequence.add_score(value, top)
+        for sequence, place, state in self.ends:
+            sequence.close(self, place, state)
+
+
+class EngineSequence(ABC):
+    """Holds a row of the batch for some steps; a token of it is fed in each.
+
+    start: the state before its next token, None for that of nothing; looked at when it gets a row.
+    next_id: the token to feed; wants_head: whether the distribution after it is of use.
+    since: the step that gave it its row.
+    """
+
+    __slots__ = ("next_id", "progress", "request_id", "since", "start", "wants_head")
+
+    def __init__(self, progress: RequestProgress, start: Floats | None, next_id: int) -> None:
+        self.progress, self.request_id = progress, progress.request.request_id
+        self.start, self.next_id = start, next_id
+        self.wants_head, self.since = True, 0
+
+    @abstractmethod
+    def after_step(self, step: Step, row: int, place: int | None) -> None:
+        """Its `next_id` was fed in `row`; the distribution after it, if wanted, is at `place`."""
+
+    def tokens_ahead(self, limit: int) -> Sequence[int] | None:  # noqa: ARG002
+        """Tokens that can be fed before anyone need look; None where each needs a look."""
+        return None
+
+    def read_ahead(self, features: Floats, logprobs_of: Callable[[Floats], Floats]) -> int:
+        """`tokens_ahead` were fed, with features (T, F) after each; distributions looked at."""
+        raise NotImplementedError
+
+
+class NodeSequence(EngineSequence):
+    """Reads the tokens of a tree's node, and scores them where that is asked.
+
+    position: tokens read. num_fed: how many must be; the last one of a text that is only scored
+    need not. scores: what is known of tokens 0..position.
+    """
+
+    __slots__ = ("_first_head", "node", "num_fed", "position", "scores")
+
+    def __init__(self, progress: RequestProgress, node: Node, start: Floats | None) -> None:
+        super().__init__(progress, start, 0)
+        self.node, self.position = node, 0
+        self.scores = progress.scores[node] = Scores()
         self.num_fed = len(node.tokens) - (not progress.needs_end(node))
-        self.first_head = node.score_from - node.depth - 1  # what follows it is scored
+        self._first_head = node.score_from - node.depth - 1  # what follows it is scored
+        self._look()
 
-    @property
-    def request_id(self) -> str:
-        return self.progress.request.request_id
-
-    @property
-    def next_id(self) -> int:
-        return self.node.tokens[self.position]
+    def _look(self) -> None:
+        """What is fed next."""
+        position, tokens = self.position, self.node.tokens
+        if position < len(tokens):
+            self.next_id = tokens[position]
+        if position + 1 < len(tokens):
+            self.wants_head = position >= self._first_head
+        else:
+            self.wants_head = self.progress.ends_with_head(self.node)
 
     @property
     def is_done(self) -> bool:
         """Whether all that is asked of the node is known."""
         return self.position >= self.num_fed
 
-    @property
-    def wants_head(self) -> bool:
-        """Whether the distribution after the next token is of use."""
-        if self.position + 1 < len(self.node.tokens):
-            return self.position >= self.first_head
-        return self.progress.ends_with_head(self.node)
+    def after_step(self, step: Step, row: int, place: int | None) -> None:
+        self.position += 1
+        if self.position == len(self.node.tokens):
+            step.spent.append(self)
+            step.ends.append((self, place, step.read_state(row)))
+            return
+        self._look()
+        if self.is_done:
+            step.spent.append(self)
+            step.ends.append((self, None, None))
+        if place is None:
+            self.add_unscored()
+        else:
+            step.scored.append((place, self))
 
-    def add_scored(self, head: Floats) -> None:
-        """Note the token at `position`, given the distribution (V,) before it."""
-        self.scores.logprobs.append(float(head[self.next_id]))
-        if count := self.progress.request.prompt_logprobs:
-            self.scores.tops += top_logprobs(head[None], [count])
+    def add_score(self, logprob: float, top: TopLogprobs) -> None:
+        """Note ln P of the token at `position` and its alternatives.
+
+        What is not finite is noted as -inf, which fails the request when the node is closed.
+        """
+        self.scores.logprobs.append(logprob if math.isfinite(logprob) else -math.inf)
+        if self.progress.request.prompt_logprobs:
+            self.scores.tops.append(top)
 
     def add_unscored(self) -> None:
         """Note that the token at `position` has no score."""
@@ -88,254 +161,236 @@ class NodeUnit:
         if self.progress.request.prompt_logprobs:
             self.scores.tops.append(())
 
+    def add_scored(self, head: Floats) -> None:
+        """Note the token at `position`, given the distribution (V,) before it."""
+        count = self.progress.request.prompt_logprobs
+        top = top_logprobs(head[None], [count])[0] if count else ()
+        self.add_score(float(head[self.next_id]), top)
 
-@dataclass(slots=True, eq=False)
-class SampleUnit:
-    """One continuation of one prompt; feeds the token it drew last."""
+    def tokens_ahead(self, limit: int) -> Sequence[int]:
+        # One token at least stays for the step that follows, so no node ends here.
+        if self.num_fed - self.position <= limit:
+            return ()
+        return self.node.tokens[self.position : self.position + limit]
 
-    progress: Progress
-    prompt: int
-    sample: int
-    state: SampleState
-    start: Floats | None
-    since: int = 0
-    logprobs: list[float] = field(default_factory=list)
-    wants_head: bool = True
+    def read_ahead(self, features: Floats, logprobs_of: Callable[[Floats], Floats]) -> int:
+        first_scored = min(max(0, self._first_head - self.position), len(features))
+        for _ in range(first_scored):
+            self.position += 1
+            self.add_unscored()
+        if first_scored < len(features):
+            for head in logprobs_of(features[first_scored:]):
+                self.position += 1
+                self.next_id = self.node.tokens[self.position]
+                self.add_scored(head)
+        self._look()
+        return len(features) - first_scored
 
-    @property
-    def request_id(self) -> str:
-        return self.progress.request.request_id
+    def begin_after_cached(self, memory: PrefixMemory) -> None:
+        """Let a request's first node begin after its longest kept prefix."""
+        progress, node = self.progress, self.node
+        found = memory.find(progress, node)
+        if found is None:
+            self._note_first(None)
+            return
+        self.start, self.position = found.state, found.size
+        self._look()
+        self.scores.logprobs[:] = found.logprobs.tolist()
+        self.scores.tops[:] = [()] * (found.size if progress.request.prompt_logprobs else 0)
+        progress.cached_tokens = found.size
+        self._note_first(memory.head_of(found.state) if node.score_from <= found.size else None)
 
-    @property
-    def next_id(self) -> int:
-        return self.state.generated[-1]
+    def _note_first(self, head: Floats | None) -> None:
+        """Note the token at `position`; head: the distribution before it, None for no score."""
+        if head is None:
+            self.add_unscored()
+        else:
+            self.add_scored(head)
 
+    def close(self, step: Step, place: int | None, state: Floats | None) -> None:
+        """Hand the node's end on: to the cache, to its children, to the prompts that end here."""
+        progress, node = self.progress, self.node
+        step.touch(progress)
+        if -math.inf in self.scores.logprobs:
+            progress.fail(NOT_FINITE)
+            return
+        if state is not None:
+            progress.states.update(dict.fromkeys(node.taken_by, state))
+            step.memory.keep_node(progress, node, state)
+        self._open_children(step, place, state)
+        for index in node.prompts:
+            progress.report_prompt(index, None if place is None else step.logprobs[place])
+            if progress.rules is not None:
+                assert place is not None
+                assert state is not None
+                self._continue(step, index, place, state)
 
-@dataclass(slots=True, eq=False)
-class Progress:
-    """A request on its way: its tree, what is known, and what is still open."""
+    def _open_children(self, step: Step, place: int | None, state: Floats | None) -> None:
+        """Let the children wait for rows; their first tokens are scored here."""
+        node = self.node
+        is_first = not node.tokens and not node.prompts and not node.taken_by
+        for child in node.children.values():
+            sequence = NodeSequence(self.progress, child, state)
+            if child.score_from <= node.end:
+                assert place is not None
+                sequence.add_scored(step.logprobs[place])
+            elif is_first and len(node.children) == 1:
+                sequence.begin_after_cached(step.memory)
+            else:
+                sequence.add_unscored()
+            if sequence.is_done:  # a single token, whose score is all that is asked
+                sequence.close(step, None, None)
+            else:
+                step.waiting.append(sequence)
 
-    request: EngineRequest
-    tree: PrefixTree
-    start_key: bytes
-    scores: dict[Node, Scores] = field(default_factory=dict)
-    states: dict[int, Floats] = field(default_factory=dict)
-    open_prompts: int = 0
-    open_samples: dict[tuple[int, int], SampleUnit] = field(default_factory=dict)
-    open_beams: int = 0
-    cached_tokens: int = 0
-    new_prompts: list[PromptOutput] = field(default_factory=list)
-    new_tokens: list[TokenOutput] = field(default_factory=list)
-    error: str | None = None
-
-    @classmethod
-    def of(cls, request: EngineRequest, start_key: bytes) -> Progress:
-        score_from = None
-        if request.prompt_logprobs is not None:
-            first = 0 if request.start is not None else 1
-            given = request.score_from or (0,) * len(request.prompts)
-            score_from = [max(position, first) for position in given]
-        tree = PrefixTree(request.prompts, score_from, request.state_at)
-        return cls(request, tree, start_key, open_prompts=len(request.prompts))
-
-    def ends_with_head(self, node: Node) -> bool:
-        """Whether the distribution after the node's last token is of use."""
-        request = self.request
-        if node.prompts and (request.sampling is not None or request.next_token is not None):
-            return True
-        return any(child.score_from <= node.end for child in node.children.values())
-
-    def needs_end(self, node: Node) -> bool:
-        """Whether anything hangs on the node's end: its state or the distribution after it."""
-        if node.children or node.taken_by or node.is_trunk:
-            return True
-        return self.request.sampling is not None or self.request.next_token is not None
-
-    def path_tokens(self, node: Node) -> list[int]:
-        """Tokens from the start to the end of `node`."""
-        parts = [part.tokens for part in reversed(list(_upwards(node)))]
-        return [token for part in parts for token in part]
-
-    def path_logprobs(self, node: Node) -> list[float]:
-        """ln P of the tokens of `path_tokens`, NaN where not computed."""
-        parts = [self.scores[part].logprobs for part in reversed(list(_upwards(node)))]
-        return [value for part in parts for value in part]
-
-    def new_sample(self, prompt: int, sample: int, start: Floats | None) -> SampleUnit:
-        params = self.request.sampling
-        assert params is not None
-        key = stream_key(params.seed, prompt, sample)
-        state = SampleState(params, key, prompt=self.request.prompts[prompt])
-        unit = SampleUnit(self, prompt, sample, state, start)
-        self.open_samples[prompt, sample] = unit
-        return unit
-
-    @property
-    def is_finished(self) -> bool:
-        if self.error is not None:
-            return True
-        return not (self.open_prompts or self.open_samples or self.open_beams)
-
-    @property
-    def has_news(self) -> bool:
-        return bool(self.new_prompts or self.new_tokens) or self.is_finished
-
-    def take_output(self) -> RequestOutput:
-        """Everything new since the last call."""
-        output = RequestOutput(
-            request_id=self.request.request_id,
-            prompts=tuple(self.new_prompts),
-            tokens=tuple(self.new_tokens),
-            cached_tokens=self.cached_tokens,
-            finished=self.is_finished,
-            error=self.error,
-        )
-        self.new_prompts, self.new_tokens = [], []
-        return output
-
-    def logprobs_of_prompt(self, index: int) -> Floats:
-        """ln P of each token of a prompt, as far as asked for."""
-        values = self.path_logprobs(self.tree.leaves[index])
-        result = np.array(values, np.float32)
-        if self.request.score_from:
-            result[: self.request.score_from[index]] = np.nan  # shared with one that scores them
-        return result
-
-    def tops_of_prompt(self, index: int) -> tuple[TopLogprobs, ...]:
-        tops = [top for node in self.tree.path(index) for top in self.scores[node].tops]
-        if self.request.score_from:
-            unscored = self.request.score_from[index]
-            tops[:unscored] = [()] * len(tops[:unscored])
-        return tuple(tops)
+    def _continue(self, step: Step, prompt: int, place: int, state: Floats) -> None:
+        """Begin the continuations of a prompt that ends with the node."""
+        progress = self.progress
+        rules = progress.rules
+        assert rules is not None
+        if rules.params.beam_width is not None:
+            progress.open_searches += 1
+            BeamSequence(progress, prompt, BeamSearch(rules.params), 0, None).report(
+                step, place, state
+            )
+            return
+        for sample in range(rules.params.n):
+            sequence = SampleSequence(progress, prompt, sample, state)
+            progress.open_samples[prompt, sample] = sequence
+            step.draws.append((place, sequence, None))
 
 
-@dataclass(slots=True, eq=False)
-class BeamUnit:
-    """One beam of a search; feeds the last token of its hypothesis."""
+class SampleSequence(EngineSequence):
+    """One continuation of one prompt; feeds the token that it drew last.
 
-    progress: Progress
-    prompt: int
-    search: BeamSearch
-    beam: int
-    start: Floats | None
-    since: int = 0
-    wants_head: bool = True
-
-    @property
-    def request_id(self) -> str:
-        return self.progress.request.request_id
-
-    @property
-    def next_id(self) -> int:
-        return self.search.beams[self.beam].tokens[-1]
-
-
-Unit = NodeUnit | SampleUnit | BeamUnit
-
-
-def _upwards(node: Node) -> Iterable[Node]:
-    """The node and its ancestors, without the empty root."""
-    current: Node | None = node
-    while current is not None and current.tokens:
-        yield current
-        current = current.parent
-
-
-_MOST_SEQUENCES = 2  # rows; with more, steps of all of them together are as fast
-
-
-@dataclass
-class Counters:
-    """What the engine has done since it began."""
-
-    steps: int = 0
-    step_rows: int = 0
-    head_rows: int = 0
-    cached_tokens: int = 0
-    generated_tokens: int = 0
-
-
-@dataclass
-class NodeEnd:
-    """The end of a node: which distribution follows it (a row of the step's), and its state.
-
-    Both are None where nothing hangs on them.
+    generated, logprobs: its tokens and ln P of each. kept: where its newest state lies in the
+    cache, which is that after num_kept of its tokens.
     """
 
-    progress: Progress
-    node: Node
-    head: int | None
-    state: Floats | None
+    __slots__ = ("generated", "kept", "logprobs", "num_kept", "prompt", "sample", "state")
+
+    def __init__(self, progress: RequestProgress, prompt: int, sample: int, start: Floats) -> None:
+        super().__init__(progress, start, -1)
+        rules = progress.rules
+        assert rules is not None
+        self.prompt, self.sample = prompt, sample
+        key = stream_key(rules.params.seed, prompt, sample)
+        self.state = SampleState(rules, key, progress.prompt_tokens(prompt))
+        self.generated, self.logprobs = self.state.generated, list[float]()
+        self.kept: CachedPrefix | None = None
+        self.num_kept = 0
+
+    def after_step(self, step: Step, row: int, place: int | None) -> None:
+        assert place is not None
+        step.draws.append((place, self, row))
+        fed = len(self.generated)
+        if self.progress.request.keep_states and fed % _KEEP_EVERY == 0:
+            step.memory.keep_sample(self, step.read_state(row), fed, is_last=False)
+
+    def take(
+        self, step: Step, row: int | None, token: int | None, logprob: float, top: TopLogprobs
+    ) -> None:
+        """Go on with the token that was drawn; None where the settings exclude every token."""
+        progress, rules = self.progress, self.state.rules
+        step.touch(progress)
+        if token is None or not math.isfinite(logprob):
+            progress.fail(NOTHING_LEFT if token is None else NOT_FINITE)
+            return
+        self.state.append(token)
+        self.logprobs.append(logprob)
+        self.next_id = token
+        reason: FinishReason | None = None
+        if token in rules.stops:
+            reason = "stop"
+        elif len(self.generated) >= rules.params.max_tokens:
+            reason = "length"
+        progress.new_tokens.append(
+            TokenOutput(self.prompt, self.sample, token, logprob, top, reason)
+        )
+        if reason is not None:
+            progress.open_samples.pop((self.prompt, self.sample), None)
+            if row is not None:
+                self.leave(step.memory, step.read_state(row))
+                step.spent.append(self)
+        elif row is None:
+            step.waiting.append(self)
+
+    def leave(self, memory: PrefixMemory, state: Floats) -> None:
+        """Keep what its row holds, the state before its last token, for who goes on from here."""
+        memory.keep_sample(self, state, len(self.generated) - 1, is_last=True)
 
 
-def run_sequences(runner: ModelRunner, counters: Counters, running: Sequence[Unit]) -> None:
-    """Let long texts take many steps at once while nobody else waits for the next one."""
-    length = runner.sequence_length
-    if not length or len(running) > _MOST_SEQUENCES:
-        return
-    units = [unit for unit in running if isinstance(unit, NodeUnit)]
-    if len(units) < len(running):
-        return
-    for row, unit in enumerate(units):
-        # One token at least stays for the step that follows, so no node ends here.
-        if unit.num_fed - unit.position > length:
-            ids = unit.node.tokens[unit.position : unit.position + length]
-            _run_sequence(runner, counters, row, unit, np.array(ids, np.int64))
+class BeamSequence(EngineSequence):
+    """One beam of a search; feeds the last token of its hypothesis."""
 
+    __slots__ = ("beam", "prompt", "search")
 
-def _run_sequence(
-    runner: ModelRunner, counters: Counters, row: int, unit: NodeUnit, ids: NDArray[np.int64]
-) -> None:
-    features = runner.run_sequence(row, ids)
-    counters.step_rows += len(ids)
-    first_scored = max(0, unit.node.score_from - unit.node.depth - unit.position - 1)
-    for _ in ids[:first_scored]:
-        unit.position += 1
-        unit.add_unscored()
-    if len(features) > first_scored:
-        counters.head_rows += len(features) - first_scored
-        for head in runner.logprobs_of_features(features[first_scored:]):
-            unit.position += 1
-            unit.add_scored(head)
+    def __init__(
+        self,
+        progress: RequestProgress,
+        prompt: int,
+        search: BeamSearch,
+        beam: int,
+        start: Floats | None,
+    ) -> None:
+        tokens = search.beams[beam].tokens
+        super().__init__(progress, start, tokens[-1] if tokens else -1)
+        self.prompt, self.search, self.beam = prompt, search, beam
 
+    def after_step(self, step: Step, row: int, place: int | None) -> None:
+        assert place is not None
+        step.spent.append(self)
+        self.report(step, place, step.read_state(row))
 
-def advance_nodes(
-    runner: ModelRunner,
-    nodes: Sequence[tuple[int, NodeUnit]],
-    heads: dict[int, int],
-    logprobs: Floats,
-) -> list[NodeEnd]:
-    """Score the tokens that follow, and tell which nodes have come to their end."""
-    ends: list[NodeEnd] = []
-    places: list[int] = []
-    tokens: list[int] = []
-    scored: list[NodeUnit] = []
-    for row, unit in nodes:
-        unit.position += 1
-        if unit.position == len(unit.node.tokens):
-            state = runner.read_state(row)
-            ends.append(NodeEnd(unit.progress, unit.node, heads.get(row), state))
-            continue
-        if unit.is_done:
-            ends.append(NodeEnd(unit.progress, unit.node, None, None))
-        if (place := heads.get(row)) is None:
-            unit.add_unscored()
-        else:
-            places.append(place)
-            tokens.append(unit.next_id)
-            scored.append(unit)
-    if scored:
-        values = logprobs[places, tokens].tolist()
-        for unit, value in zip(scored, values, strict=True):
-            unit.scores.logprobs.append(value)
-        _add_tops(scored, places, logprobs)
-    return ends
+    def report(self, step: Step, place: int, state: Floats) -> None:
+        """Hand the beam's candidates to its search, which moves on when all beams have reported."""
+        progress, search, head = self.progress, self.search, step.logprobs[place]
+        candidates = self._candidates(head, lambda: step.logits()[place, None])
+        tops = top_logprobs(head[None], [search.params.logprobs])[0]
+        if not all(math.isfinite(candidate.logprob) for candidate in candidates):
+            progress.fail(NOT_FINITE)
+            step.touch(progress)
+        elif search.report(self.beam, candidates, tops, state):
+            states = search.advance()
+            for beam, start in enumerate(states):
+                step.waiting.append(BeamSequence(progress, self.prompt, search, beam, start))
+            if not states:
+                self._finish(step)
 
+    def _candidates(self, head: Floats, logits: Callable[[], Floats]) -> list[Candidate]:
+        """The best ways to go on, best first: enough of them even if the best all stop."""
+        search, progress = self.search, self.progress
+        assert progress.rules is not None
+        own = SampleState(progress.rules, 0, progress.prompt_tokens(self.prompt))
+        for token in search.beams[self.beam].tokens:
+            own.append(token)
+        row, stops = head[None].copy(), progress.rules.stop_ids
+        with processed(row, [own], logits):
+            best = top_candidates(row, min(2 * search.width, row.shape[1]))
+            found = dict(zip(best.ids[0].tolist(), best.values[0].tolist(), strict=True))
+            if len(stops) > search.width:
+                values = row.copy()
+                values[0, stops] = -np.inf
+                best = top_candidates(values, min(search.width, row.shape[1]))
+                found.update(zip(best.ids[0].tolist(), best.values[0].tolist(), strict=True))
+        return [
+            Candidate(token, value, float(head[token]))
+            for token, value in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+            if value > -np.inf
+        ]
 
-def _add_tops(units: Sequence[NodeUnit], places: Sequence[int], logprobs: Floats) -> None:
-    counts = [unit.progress.request.prompt_logprobs for unit in units]
-    if any(counts):
-        asked = [k for k, count in enumerate(counts) if count]
-        tops = top_logprobs(logprobs[[places[k] for k in asked]], [counts[k] for k in asked])
-        for k, top in zip(asked, tops, strict=True):
-            units[k].scores.tops.append(top)
+    def _finish(self, step: Step) -> None:
+        """Tell what the search has found."""
+        best = self.search.best()
+        if not best:
+            self.progress.fail(NOTHING_LEFT)
+        found = []
+        for sample, (hypothesis, is_stopped) in enumerate(best):
+            reasons: list[FinishReason | None] = [None] * len(hypothesis.tokens)
+            reasons[-1] = "stop" if is_stopped else "length"
+            parts = zip(
+                hypothesis.tokens, hypothesis.logprobs, hypothesis.tops, reasons, strict=True
+            )
+            found.append([TokenOutput(self.prompt, sample, *part) for part in parts])
+        self.progress.report_search(found)
+        step.touch(self.progress)

@@ -1,178 +1,233 @@
-"""Least-recently-used cache: token prefix -> state, within a bound of bytes; and its use.
+"""Least-recently-used cache: token prefix -> state, within a bound of bytes.
 
 Since an LSTM's state is of one size for any history, a prefix of any length costs the same to
 keep, and any token may be the end of one. With a state lie the log-probabilities of the prefix's
-tokens as far as they were computed, so that a cached prefix can still be scored. `PrefixMemory`
-says what the engine keeps for later requests, and how they begin after it.
+tokens as far as they were computed, so that a cached prefix can still be scored.
+
+Prefixes lie in a compressed tree for each start: what they share is kept once, a lookup walks along
+the given tokens and nothing else, and a continuation is kept in the time that its new tokens take.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service.engine.prefix_tree import Node
 from service.engine.request import Floats
-from service.engine.sequences import NodeUnit, Progress, SampleUnit
 from service.engine_state import EngineState
 
-_OVERHEAD = 400  # bytes of Python objects an entry, measured roughly
+_OVERHEAD = 700  # bytes of Python objects a node, measured roughly
+
+Ids = NDArray[np.int32]
+
+
+class CachedPrefix:
+    """A node of the tree: a run of tokens after its parent's, and perhaps the state after them.
+
+    tokens, logprobs: (T,) each, NaN where ln P was not computed. The root has none; its `start`
+    is the key of its tree.
+    """
+
+    __slots__ = ("children", "is_kept", "logprobs", "parent", "start", "state", "tokens")
+
+    def __init__(
+        self, parent: CachedPrefix | None, tokens: Ids, logprobs: Floats, start: bytes = b""
+    ) -> None:
+        self.parent, self.tokens, self.logprobs, self.start = parent, tokens, logprobs, start
+        self.children: dict[int, CachedPrefix] = {}
+        self.state: Floats | None = None
+        self.is_kept = True
+
+    @property
+    def num_bytes(self) -> int:
+        state = 0 if self.state is None else self.state.nbytes
+        return self.tokens.nbytes + self.logprobs.nbytes + state + _OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """logprobs: of each token of the prefix, NaN where not computed."""
+class Found:
+    """A kept prefix of `size` tokens: its state (S,) and ln P of each token, (size,).
 
+    state is the cache's own: copy before writing.
+    """
+
+    size: int
     state: Floats
     logprobs: Floats
 
-    def covers(self, score_from: int, size: int) -> bool:
-        """Whether tokens score_from..size-1 of the prefix have their log-probabilities."""
-        return not np.isnan(self.logprobs[score_from:size]).any()
-
 
 class StateCache:
-    """Keys are (start, tokens); `start` names the state that the tokens continue."""
+    """Keys are (start, tokens); `start` names what the tokens continue, see `start_key`."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.num_bytes, self.hits, self.lookups = max_bytes, 0, 0, 0
-        self._entries: OrderedDict[tuple[bytes, bytes], Entry] = OrderedDict()
-        self._lengths: dict[bytes, Counter[int]] = {}
+        self._roots: dict[bytes, CachedPrefix] = {}
+        self._by_use: OrderedDict[CachedPrefix, None] = OrderedDict()  # those with a state
 
     def __len__(self) -> int:
-        return len(self._entries)
+        """Kept states."""
+        return len(self._by_use)
 
-    def put(self, start: bytes, tokens: Sequence[int], state: Floats, logprobs: Floats) -> None:
-        """Keep a copy of `state` after `tokens`; the oldest entries make room.
+    def put(
+        self,
+        start: bytes,
+        tokens: Sequence[int],
+        state: Floats,
+        logprobs: Sequence[float] | Floats,
+        after: CachedPrefix | None = None,
+    ) -> CachedPrefix | None:
+        """Keep a copy of `state` after `tokens`; the states that were used longest ago make room.
 
-        Log-probabilities that are known from an earlier time and missing now stay known.
+        after: what `tokens` and `logprobs` continue, in place of `start`; it must be kept still.
+        Returns where the state lies, None where it is too large to be kept. Log-probabilities that
+        are known from an earlier time and missing now stay known.
         """
-        if not tokens:
-            return
-        key = (start, _pack(tokens))
-        if (known := self._drop(key)) is not None:
-            logprobs = np.where(np.isnan(logprobs), known.logprobs, logprobs)
-        entry = Entry(state.copy(), logprobs.copy())
-        size = _entry_bytes(key, entry)
-        if size > self.max_bytes:
-            return
-        self._entries[key] = entry
-        self._lengths.setdefault(start, Counter())[len(tokens)] += 1
-        self.num_bytes += size
+        if not tokens or state.nbytes + 8 * len(tokens) + _OVERHEAD > self.max_bytes:
+            return None
+        root = after or self._roots.get(start)
+        if root is None:
+            root = self._roots[start] = CachedPrefix(None, _ids(()), _floats(()), start)
+        assert root.is_kept
+        node = self._reach(root, _ids(tokens), _floats(logprobs))
+        if node.state is None:
+            self.num_bytes += state.nbytes
+        node.state = state.copy()
+        self._by_use[node] = None
+        self._by_use.move_to_end(node)
         while self.num_bytes > self.max_bytes:
-            self._drop(next(iter(self._entries)))
+            self._evict()
+        return node if node.is_kept else None
 
     def longest(
         self, start: bytes, tokens: Sequence[int], max_size: int, score_from: int
-    ) -> tuple[int, Entry] | None:
-        """Longest kept prefix of at most `max_size` of `tokens` whose scores suffice.
+    ) -> Found | None:
+        """Longest kept prefix of at most `max_size` of `tokens` that can be used.
 
-        The entry's arrays are the cache's own: copy before writing.
+        Its tokens from number `score_from` on must have their log-probabilities.
         """
         self.lookups += 1
-        lengths = self._lengths.get(start)
-        if lengths:
-            packed = _pack(tokens[:max_size])
-            for size in sorted(lengths, reverse=True):
-                if size > max_size:
-                    continue
-                key = (start, packed[: 4 * size])
-                entry = self._entries.get(key)
-                if entry is not None and entry.covers(score_from, size):
-                    self._entries.move_to_end(key)
-                    self.hits += 1
-                    return size, entry
-        return None
-
-    def _drop(self, key: tuple[bytes, bytes]) -> Entry | None:
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        node, size = self._roots.get(start), 0
+        best: tuple[int, CachedPrefix] | None = None
+        while node is not None:
+            if node.state is not None:
+                best = size, node
+            child = node.children.get(tokens[size]) if size < max_size else None
+            end = size if child is None else size + len(child.tokens)
+            if child is None or end > max_size:
+                break
+            unknown = np.isnan(child.logprobs[max(0, score_from - size) :]).any()
+            if unknown or not np.array_equal(child.tokens, _ids(tokens[size:end])):
+                break
+            node, size = child, end
+        if best is None:
             return None
-        self.num_bytes -= _entry_bytes(key, entry)
-        lengths, size = self._lengths[key[0]], len(key[1]) // 4
-        lengths[size] -= 1
-        if not lengths[size]:
-            del lengths[size]
-        if not lengths:
-            del self._lengths[key[0]]
-        return entry
+        self.hits += 1
+        size, node = best
+        self._by_use.move_to_end(node)
+        assert node.state is not None
+        parts = [part.logprobs for part in _upwards(node)]
+        return Found(size, node.state, np.concatenate(parts[::-1]))
+
+    def _reach(self, node: CachedPrefix, tokens: Ids, logprobs: Floats) -> CachedPrefix:
+        """The node after `tokens`, made by growing and splitting."""
+        position = 0
+        while position < len(tokens):
+            child = node.children.get(int(tokens[position]))
+            if child is None:
+                own = tokens[position:].copy(), logprobs[position:].copy()
+                child = node.children[int(tokens[position])] = CachedPrefix(node, *own)
+                self.num_bytes += child.num_bytes
+                return child
+            size = _common(child.tokens, tokens[position:])
+            if size < len(child.tokens):
+                child = self._split(child, size)
+            given = logprobs[position : position + size]
+            np.copyto(child.logprobs, given, where=~np.isnan(given))
+            node, position = child, position + size
+        return node
+
+    def _split(self, lower: CachedPrefix, size: int) -> CachedPrefix:
+        """Cut a node after `size` tokens; returns the new upper part, which has no state."""
+        parent = lower.parent
+        assert parent is not None
+        self.num_bytes -= lower.num_bytes
+        upper = CachedPrefix(parent, lower.tokens[:size].copy(), lower.logprobs[:size].copy())
+        lower.tokens, lower.logprobs = lower.tokens[size:].copy(), lower.logprobs[size:].copy()
+        lower.parent = upper
+        parent.children[int(upper.tokens[0])] = upper
+        upper.children[int(lower.tokens[0])] = lower
+        self.num_bytes += upper.num_bytes + lower.num_bytes
+        return upper
+
+    def _evict(self) -> None:
+        """Forget the state used longest ago, and what led to nothing else."""
+        node, _ = self._by_use.popitem(last=False)
+        assert node.state is not None
+        self.num_bytes -= node.state.nbytes
+        node.state = None
+        while node.state is None and not node.children:
+            parent, node.is_kept = node.parent, False
+            if parent is None:
+                del self._roots[node.start]
+                return
+            self.num_bytes -= node.num_bytes
+            del parent.children[int(node.tokens[0])]
+            node = parent
 
     def check_integrity(self) -> None:
         """Assert that the books agree with what is kept; called when the engine is idle."""
-        assert self.num_bytes == sum(_entry_bytes(k, e) for k, e in self._entries.items())
-        assert self.num_bytes <= self.max_bytes
-        lengths: dict[bytes, Counter[int]] = {}
-        for (start, tokens), entry in self._entries.items():
-            lengths.setdefault(start, Counter())[len(tokens) // 4] += 1
-            assert len(entry.logprobs) == len(tokens) // 4
-        assert lengths == self._lengths
+        num_bytes, with_state = 0, set()
+        for node in self._nodes():
+            assert node.is_kept
+            assert node.children or node.state is not None, "a run of tokens leads nowhere"
+            if node.parent is not None:
+                assert len(node.tokens) == len(node.logprobs) > 0
+                assert node.parent.children[int(node.tokens[0])] is node
+                num_bytes += node.num_bytes
+            if node.state is not None:
+                with_state.add(node)
+        assert self.num_bytes == num_bytes <= self.max_bytes
+        assert with_state == set(self._by_use)
+
+    def _nodes(self) -> Iterator[CachedPrefix]:
+        stack = list(self._roots.values())
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += node.children.values()
 
 
-def start_key(start: EngineState | None) -> bytes:
-    """Name of a start state: empty for the state of nothing."""
-    return b"" if start is None else hashlib.blake2b(start.to_bytes(), digest_size=16).digest()
+def start_key(start: EngineState | None, scope: str = "") -> bytes:
+    """Name of what a request's tokens continue: empty for nothing, in nobody's scope."""
+    if start is None and not scope:
+        return b""
+    vector = b"" if start is None else start.to_bytes()
+    owner = hashlib.blake2b(scope.encode(), digest_size=16).digest()
+    return hashlib.blake2b(owner + vector, digest_size=16).digest()
 
 
-def _pack(tokens: Sequence[int]) -> bytes:
-    return np.array(tokens, np.int32).tobytes()
+def _upwards(node: CachedPrefix) -> Iterator[CachedPrefix]:
+    current: CachedPrefix | None = node
+    while current is not None:
+        yield current
+        current = current.parent
 
 
-def _entry_bytes(key: tuple[bytes, bytes], entry: Entry) -> int:
-    return entry.state.nbytes + entry.logprobs.nbytes + len(key[1]) + _OVERHEAD
+def _common(own: Ids, tokens: Ids) -> int:
+    """Length of the common beginning."""
+    size = min(len(own), len(tokens))
+    differ = own[:size] != tokens[:size]
+    return int(differ.argmax()) if differ.any() else size
 
 
-_SHORTEST = 2  # a shorter prefix is computed as fast as it is found
+def _ids(tokens: Sequence[int]) -> Ids:
+    return np.array(tokens, np.int32)
 
 
-class PrefixMemory:
-    """The state cache, seen from units of work.
-
-    head_of: distribution (V,) after a state that is in no row.
-    """
-
-    def __init__(self, cache: StateCache, head_of: Callable[[Floats], Floats]) -> None:
-        self._cache, self._head_of = cache, head_of
-
-    def keep_node(self, progress: Progress, node: Node, state: Floats) -> None:
-        """Keep the state at the end of a node, if no sequences part before it."""
-        if node.end < _SHORTEST or not node.is_trunk:
-            return
-        tokens = progress.path_tokens(node)
-        logprobs = np.array(progress.path_logprobs(node), np.float32)
-        self._cache.put(progress.start_key, tokens, state, logprobs)
-
-    def keep_sample(self, unit: SampleUnit, state: Floats, fed: int) -> None:
-        """Keep the state that a continuation has after `fed` of its tokens."""
-        progress = unit.progress
-        tokens = [*progress.request.prompts[unit.prompt], *unit.state.generated[:fed]]
-        scores = progress.path_logprobs(progress.tree.leaves[unit.prompt])
-        logprobs = np.array([*scores, *unit.logprobs[:fed]], np.float32)
-        self._cache.put(progress.start_key, tokens, state, logprobs)
-
-    def skip(self, unit: NodeUnit) -> int:
-        """Let a request's first node begin after its longest kept prefix; tokens skipped."""
-        progress, node, scored_from = unit.progress, unit.node, unit.node.score_from
-        # The last token is always computed, for the distribution after it; alternatives are not
-        # kept, so where they are asked for nothing scored may be skipped.
-        most = len(node.tokens) - 1
-        if progress.request.prompt_logprobs:
-            most = min(most, scored_from)
-        if most < _SHORTEST:
-            return 0
-        found = self._cache.longest(progress.start_key, node.tokens, most, scored_from)
-        if found is None:
-            return 0
-        size, entry = found
-        unit.start, unit.position = entry.state, size
-        unit.scores.logprobs[:] = entry.logprobs[:size].tolist()
-        unit.scores.tops[:] = [()] * (size if progress.request.prompt_logprobs else 0)
-        if scored_from <= size:
-            unit.add_scored(self._head_of(entry.state))
-        else:
-            unit.add_unscored()
-        progress.cached_tokens = size
-        return size
+def _floats(values: Sequence[float] | Floats) -> Floats:
+    return np.array(values, np.float32)

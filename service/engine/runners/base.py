@@ -92,14 +92,10 @@ class ModelRunner(Protocol):
         """
         ...
 
-    def head_features(self, places: Sequence[int]) -> Floats:
-        """Features behind rows of the last log-probabilities returned, (len, features_size)."""
-        ...
+    def logits(self) -> Floats:
+        """Distributions before normalisation, behind the last log-probabilities returned, (R, V).
 
-    def logits(self, features: Floats) -> Floats:
-        """Distributions before normalisation, for penalties that look at signs.
-
-        features: (R, layout.features_size), as they lie in state vectors; returns (R, V).
+        For penalties that look at signs. A view as that of `logprobs`.
         """
         ...
 

@@ -81,6 +81,7 @@ class OnnxRunner:
         )
         self._buffers = self._allocate()
         self._bindings: dict[tuple[str, int], Any] = {}
+        self._num_heads = 0
         self._parts, self._nothing = self.layout.slices(), np.zeros(self.layout.size, np.float32)
         apart = self.layout.features_apart
         self._features = self._buffers["features" if apart else f"h{config.num_layers - 1}"]
@@ -88,6 +89,7 @@ class OnnxRunner:
     def _allocate(self) -> dict[str, Floats]:
         sizes = dict.fromkeys(entering_names(0), self.config.hidden_sizes[0])
         sizes |= {"head": self.layout.features_size, "logprobs": self.vocab_size}
+        sizes["logits"] = self.vocab_size
         for k, size in enumerate(self.config.hidden_sizes):
             sizes |= {f"h{k}": size, f"c{k}": size}
         if self.config.has_skip(0):
@@ -124,24 +126,11 @@ class OnnxRunner:
         self._run("step", self._padded(count))
 
     def logprobs(self, rows: NDArray[np.int64]) -> Floats:
-        self._gather(rows)
-        self._run("head", self._padded(len(rows)))
-        return self._buffers["logprobs"][: len(rows)]
+        np.take(self._features, rows, axis=0, out=self._buffers["head"][: len(rows)], mode="clip")
+        return self._heads(len(rows))
 
-    def head_features(self, places: Sequence[int]) -> Floats:
-        features: Floats = self._buffers["head"][list(places)]
-        return features
-
-    def logits(self, features: Floats) -> Floats:
-        # More than max_rows where many continuations begin at once.
-        parts = [features[k : k + self.max_rows] for k in range(0, len(features), self.max_rows)]
-        return np.concatenate([self._logits(part) for part in parts])
-
-    def _logits(self, features: Floats) -> Floats:
-        rows = np.zeros((self._padded(len(features)), features.shape[1]), np.float32)
-        rows[: len(features)] = features
-        result: Floats = self._head.run(["logits"], {"features": rows})[0]
-        return result[: len(features)]
+    def logits(self) -> Floats:
+        return self._buffers["logits"][: self._num_heads]
 
     def logprobs_of_state(self, state: Floats) -> Floats:
         features = state[self._parts["features"]]
@@ -158,13 +147,14 @@ class OnnxRunner:
         return features
 
     def logprobs_of_features(self, features: Floats) -> Floats:
-        count = len(features)
-        self._buffers["head"][:count] = features
-        self._run("head", self._padded(count))
-        return self._buffers["logprobs"][:count]
+        self._buffers["head"][: len(features)] = features
+        return self._heads(len(features))
 
-    def _gather(self, rows: NDArray[np.int64]) -> None:
-        np.take(self._features, rows, axis=0, out=self._buffers["head"][: len(rows)], mode="clip")
+    def _heads(self, count: int) -> Floats:
+        """Distributions of the first features in the buffer."""
+        self._run("head", self._padded(count))
+        self._num_heads = count
+        return self._buffers["logprobs"][:count]
 
     def _padded(self, count: int) -> int:
         return self.max_rows if self._fixed_batch else count
@@ -185,8 +175,6 @@ class OnnxRunner:
             rows = self._buffers[buffer][:count]
             binding.bind_input(value.name, "cpu", 0, np.float32, rows.shape, rows.ctypes.data)
         for value in session.get_outputs():
-            if value.name == "logits":
-                continue  # not fetched, not kept
             rows = self._buffers[value.name.removeprefix("next_")][:count]
             binding.bind_output(value.name, "cpu", 0, np.float32, rows.shape, rows.ctypes.data)
         return binding

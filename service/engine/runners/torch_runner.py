@@ -38,7 +38,9 @@ class TorchRunner:
         self._ids = torch.zeros(max_rows, dtype=torch.long, device=device)
         self._rows = torch.zeros(max_rows, dtype=torch.long, device=device)
         self._features = torch.zeros(max_rows, self.layout.features_size, device=device)
-        self._logprobs = torch.zeros(max_rows, self.vocab_size, device=device)
+        self._logits = torch.zeros(max_rows, self.vocab_size, device=device)
+        self._logprobs = torch.zeros_like(self._logits)
+        self._num_heads = 0
         self._step = _captured(self._compute_step, device)
         self._head = _captured(self._compute_head, device)
         self._states.zero_()
@@ -63,23 +65,12 @@ class TorchRunner:
     def logprobs(self, rows: NDArray[np.int64]) -> Floats:
         self._rows[: len(rows)] = torch.from_numpy(rows).to(self.device)
         self._head()
+        self._num_heads = len(rows)
         result: Floats = self._logprobs[: len(rows)].cpu().numpy()
         return result.copy() if self.device == "cpu" else result
 
-    def head_features(self, places: Sequence[int]) -> Floats:
-        features: Floats = self._features[list(places)].cpu().numpy()
-        return features
-
-    @torch.no_grad()
-    def logits(self, features: Floats) -> Floats:
-        # In full batches, for the same bits; more than one where many continuations begin at once.
-        parts, size = [], self.max_rows
-        for start in range(0, len(features), size):
-            part = torch.from_numpy(features[start : start + size])
-            rows = torch.zeros(size, self.layout.features_size, device=self.device)
-            rows[: len(part)] = part.to(self.device)
-            parts.append((rows @ self._softmax.T)[: len(part)].cpu())
-        result: Floats = torch.cat(parts).numpy()
+    def logits(self) -> Floats:
+        result: Floats = self._logits[: self._num_heads].cpu().numpy()
         return result
 
     def run_sequence(self, row: int, ids: NDArray[np.int64]) -> Floats:
@@ -121,7 +112,8 @@ class TorchRunner:
     @torch.no_grad()
     def _compute_head(self) -> None:
         self._features.copy_(self._states[:, self.layout.slices()["features"]][self._rows])
-        self._logprobs.copy_(torch.log_softmax(self._features @ self._softmax.T, dim=1))
+        self._logits.copy_(self._features @ self._softmax.T)
+        self._logprobs.copy_(torch.log_softmax(self._logits, dim=1))
 
 
 _PARAMETERS = ("weight_ih", "weight_hh", "bias")

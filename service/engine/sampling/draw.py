@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.sampling.logits_processors import SampleState
-from service.engine.sampling.softmax_sums import Arena, Doubles, Ids, Weights
+from service.engine.sampling.softmax_sums import Arena, Doubles, Exponentials, Ids
 from service.engine.sampling.top_candidates import Candidates
 
 _MASK = (1 << 64) - 1
@@ -94,7 +94,7 @@ class RowSettings:
 
     @classmethod
     def of(cls, rows: Sequence[SampleState], vocab: int) -> RowSettings:
-        params = [row.params for row in rows]
+        params = [row.rules.params for row in rows]
         temperatures = np.array([p.temperature for p in params])
         greedy = temperatures < _COLDEST
         top_k = np.array([min(p.top_k or vocab, vocab) for p in params], np.int64)
@@ -128,12 +128,14 @@ class RowSettings:
         return RowSettings(**{part.name: getattr(self, part.name)[chosen] for part in fields(self)})
 
 
-def typical_tokens(weights: Doubles, typical_p: Doubles) -> NDArray[np.bool_]:
+def typical_tokens(exponentials: Doubles, typical_p: Doubles) -> NDArray[np.bool_]:
     """Which tokens stay, (R, C): those whose information is nearest to the entropy, up to the mass.
 
-    weights: (R, C), of any sum; typical_p: (R,). Of equally near tokens the leftmost stay.
+    exponentials: (R, C), of any sum; typical_p: (R,). Of equally near tokens the leftmost stay.
     """
-    probabilities = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    probabilities = exponentials / np.maximum(
+        exponentials.sum(axis=1, keepdims=True), np.finfo(float).tiny
+    )
     possible = probabilities > 0
     information = -np.log(probabilities, out=np.zeros_like(probabilities), where=possible)
     entropy = (probabilities * information).sum(axis=1, keepdims=True)
@@ -142,7 +144,7 @@ def typical_tokens(weights: Doubles, typical_p: Doubles) -> NDArray[np.bool_]:
     ordered = np.take_along_axis(probabilities, order, axis=1)
     inside = np.cumsum(ordered, axis=1) - ordered < typical_p[:, None]
     inside[:, 0] = True
-    keep = np.zeros(weights.shape, bool)
+    keep = np.zeros(exponentials.shape, bool)
     np.put_along_axis(keep, order, inside, axis=1)
     keep &= possible
     return keep
@@ -164,20 +166,20 @@ def draw_from_best(
     if np.isneginf(largest[:, 0]).any():  # nothing is left at all
         largest[np.isneginf(largest)] = 0
     scaled = (best.values - largest) * settings.inverse[:, None]
-    weights = np.exp(scaled)
+    exponentials = np.exp(scaled)
     count = best.values.shape[1]
     complete = (settings.top_k <= count) | (best.values[:, -1] == -np.inf) | (count == vocab)
     if settings.top_k.min() < count:
-        weights[np.arange(count) >= settings.top_k[:, None]] = 0
+        exponentials[np.arange(count) >= settings.top_k[:, None]] = 0
     if settings.min_p.max() > 0:
         with np.errstate(divide="ignore"):
             outside = scaled < np.log(settings.min_p)[:, None]
-        weights[outside] = 0
+        exponentials[outside] = 0
         complete |= outside[:, -1]
     if settings.typical_p.min() < 1:
         rows = np.flatnonzero(settings.typical_p < 1)
-        weights[rows] *= typical_tokens(weights[rows], settings.typical_p[rows])
-    ends = np.cumsum(weights, axis=1)
+        exponentials[rows] *= typical_tokens(exponentials[rows], settings.typical_p[rows])
+    ends = np.cumsum(exponentials, axis=1)
     totals = ends[:, -1]
     if settings.top_p.min() < 1:
         masses = np.exp(log_masses - largest[:, 0] * settings.inverse)
@@ -192,39 +194,39 @@ def draw_from_best(
 
 
 def draw_from_all(
-    weights: Weights,
+    exponentials: Exponentials,
     settings: RowSettings,
     positions: NDArray[np.uint64],
     vocab: int,
     arena: Arena,
 ) -> Ids:
-    """A token for each row, (R,), by min_p, typical_p and top_p; `weights` are changed."""
-    _truncate(weights, settings, vocab)
-    limits = settings.top_p * weights.totals
-    ids = weights.draw(uniforms(settings.keys, positions))
+    """A token for each row, (R,), by min_p, typical_p and top_p; `exponentials` are changed."""
+    _truncate(exponentials, settings, vocab)
+    limits = settings.top_p * exponentials.totals
+    ids = exponentials.draw(uniforms(settings.keys, positions))
     open_rows = np.flatnonzero(settings.top_p < 1)
-    weights, attempt = weights.rows(open_rows), 0
+    exponentials, attempt = exponentials.rows(open_rows), 0
     while len(open_rows):
-        before = weights.before(ids[open_rows], arena)
+        before = exponentials.before(ids[open_rows], arena)
         outside = before.totals >= limits[open_rows]
         outside &= before.totals > 0
         rejected = np.flatnonzero(outside)
         open_rows, attempt = open_rows[rejected], attempt + 1
-        weights = Weights(before.blocks[rejected], before.sums[rejected])
+        exponentials = Exponentials(before.blocks[rejected], before.sums[rejected])
         keys = settings.keys[open_rows]
-        ids[open_rows] = weights.draw(uniforms(keys, positions[open_rows], attempt))
+        ids[open_rows] = exponentials.draw(uniforms(keys, positions[open_rows], attempt))
     return ids
 
 
-def _truncate(weights: Weights, settings: RowSettings, vocab: int) -> None:
+def _truncate(exponentials: Exponentials, settings: RowSettings, vocab: int) -> None:
     """Apply min_p and typical_p."""
     rows = np.flatnonzero(settings.min_p > 0)
     if len(rows):
-        own = weights.of_vocabulary(rows, vocab)
+        own = exponentials.of_vocabulary(rows, vocab)
         floors = settings.min_p[rows] * own.max(axis=1)
-        weights.keep(rows, own >= floors[:, None])
+        exponentials.keep(rows, own >= floors[:, None])
     rows = np.flatnonzero(settings.typical_p < 1)
     if len(rows):
-        own = weights.of_vocabulary(rows, vocab)
+        own = exponentials.of_vocabulary(rows, vocab)
         mask = typical_tokens(own.astype(np.float64), settings.typical_p[rows])
-        weights.keep(rows, mask)
+        exponentials.keep(rows, mask)

@@ -2,23 +2,83 @@
 
 They touch few tokens of a row, so they are applied in place, for all rows of one kind at once, and
 undone afterwards: a copy of (R, V) would cost more than the sampling. What stays the same from draw
-to draw is found once for a batch of rows.
+to draw is found once: for a request, for a prompt, or for a batch of rows.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.request import Floats, SamplingParams
+from service.engine.sampling.bad_words import BadWords
 
-LogitsOf = Callable[[Sequence[int]], Floats]
+Logits = Callable[[], Floats]  # (R, V), of the rows in question
 Ids = NDArray[np.int64]
 Patch = tuple[Ids, Floats]
+
+
+class SamplingRules:
+    """A request's settings in the form that draws need, for all of its continuations."""
+
+    def __init__(self, params: SamplingParams) -> None:
+        self.params = params
+        self.stops = frozenset(params.stop_token_ids)
+        self.stop_ids = np.array(params.stop_token_ids, np.int64)
+        self.suppressed = np.array(params.suppressed_token_ids, np.int64)
+        self.bias: Patch | None = None
+        if params.logit_bias:
+            ids = np.fromiter(params.logit_bias, np.int64)
+            self.bias = ids, np.fromiter(params.logit_bias.values(), np.float32)
+        self.bad_words = BadWords(params.bad_words) if params.bad_words else None
+        self.has_presence = bool(params.presence_penalty or params.frequency_penalty)
+        self.has_repetition = params.repetition_penalty != 1
+        self.only_lowers = (
+            not params.logit_bias
+            and not self.has_repetition
+            and params.presence_penalty >= 0
+            and params.frequency_penalty >= 0
+        )
+        self._excluded: dict[int, Ids] = {}
+        self._dense_bias: dict[int, Floats] = {}
+
+    def excluded(self, vocab: int) -> Ids:
+        """Tokens that are never drawn, because they are suppressed or not allowed; distinct."""
+        known = self._excluded.get(vocab)
+        if known is None:
+            allowed = self.params.allowed_token_ids
+            never = np.full(vocab, allowed is not None)
+            never[list(allowed or ())] = False
+            never[self.suppressed] = True
+            known = self._excluded[vocab] = np.flatnonzero(never)
+        return known
+
+    def dense_bias(self, vocab: int) -> Floats:
+        """The bias of every token, (V,)."""
+        known = self._dense_bias.get(vocab)
+        if known is None:
+            known = self._dense_bias[vocab] = np.zeros(vocab, np.float32)
+            if self.bias is not None:
+                known[self.bias[0]] = self.bias[1]
+        return known
+
+
+class PromptTokens:
+    """What the continuations of one prompt share.
+
+    ids: its distinct tokens, where a repetition penalty asks for them; bad_words: the automaton's
+    state after it.
+    """
+
+    def __init__(self, rules: SamplingRules, prompt: Sequence[int] = ()) -> None:
+        self.ids = np.zeros(0, np.int64)
+        if rules.has_repetition and prompt:
+            self.ids = np.unique(np.array(prompt, np.int64))
+        self.members = frozenset(self.ids.tolist())
+        self.bad_words = rules.bad_words.after(prompt) if rules.bad_words else 0
 
 
 class SeenTokens:
@@ -51,124 +111,96 @@ class SeenTokens:
         # Views of what is in use, made here once and not at every draw.
         self.ids, self.shifts = ids[: place + 1], shifts[: place + 1]
 
-    def __len__(self) -> int:
-        return len(self._places)
 
-
-@dataclass(slots=True, eq=False)
 class SampleState:
     """What a continuation brings to its own sampling.
 
-    key: of its random stream; prompt: token ids before it; generated: those it has made so far.
+    key: of its random stream; prompt: what is known of the tokens before it; generated: the token
+    ids it has made so far. penalised: those of them that presence and frequency penalties lower;
+    repeated: distinct tokens of prompt and continuation, where a repetition penalty asks for them.
     """
 
-    params: SamplingParams
-    key: int
-    prompt: Sequence[int] = ()
-    generated: list[int] = field(default_factory=list)
-    penalised: SeenTokens = field(init=False)
-    _with_prompt: SeenTokens = field(init=False)
-    bias: tuple[Ids, Floats] | None = None
-    suppressed: Ids = field(init=False)
+    __slots__ = ("_bad_words", "_own", "generated", "key", "penalised", "prompt", "rules")
 
-    def __post_init__(self) -> None:
-        params = self.params
+    def __init__(self, rules: SamplingRules, key: int, prompt: PromptTokens) -> None:
+        params = rules.params
+        self.rules, self.key, self.prompt = rules, key, prompt
+        self.generated: list[int] = []
         self.penalised = SeenTokens(params.presence_penalty, params.frequency_penalty)
-        self._with_prompt = SeenTokens()
-        if self.is_penalised or params.repetition_penalty != 1:
-            for token in self.generated:
-                self._count(token)
-        if params.repetition_penalty != 1:
-            for token in self.prompt:
-                self._with_prompt.add(token)
-        if params.logit_bias:
-            ids = np.fromiter(params.logit_bias, np.int64)
-            self.bias = ids, np.fromiter(params.logit_bias.values(), np.float32)
-        self.suppressed = np.array(params.suppressed_token_ids, np.int64)
+        self._own = SeenTokens()
+        self._bad_words = prompt.bad_words
+
+    @classmethod
+    def of(
+        cls,
+        params: SamplingParams,
+        key: int,
+        prompt: Sequence[int] = (),
+        generated: Sequence[int] = (),
+    ) -> SampleState:
+        """One that shares nothing."""
+        rules = SamplingRules(params)
+        state = cls(rules, key, PromptTokens(rules, prompt))
+        for token in generated:
+            state.append(token)
+        return state
 
     def append(self, token: int) -> None:
         self.generated.append(token)
-        self._count(token)
-
-    def _count(self, token: int) -> None:
-        params = self.params
-        if self.is_penalised:
+        rules = self.rules
+        if rules.has_presence:
             self.penalised.add(token)
-        if params.repetition_penalty != 1:
-            self._with_prompt.add(token)
+        if rules.has_repetition and token not in self.prompt.members:
+            self._own.add(token)
+        if rules.bad_words is not None:
+            self._bad_words = rules.bad_words.step(self._bad_words, token)
 
     @property
-    def is_penalised(self) -> bool:
-        """Whether there is a presence or a frequency penalty."""
-        return bool(self.params.presence_penalty or self.params.frequency_penalty)
-
-    @property
-    def only_lowers(self) -> bool:
-        """Whether no adjustment can raise a token."""
-        params = self.params
-        return (
-            not params.logit_bias
-            and params.repetition_penalty == 1
-            and params.presence_penalty >= 0
-            and params.frequency_penalty >= 0
-        )
-
-    def repetition(self, logits: Floats) -> tuple[Ids, Floats]:
-        """The repetition penalty as shifts; it looks at the sign of the (biased) logits (V,)."""
-        ids, penalty = self._with_prompt.ids, self.params.repetition_penalty
-        before = logits[ids]
-        if self.bias is not None:
-            biases = dict(zip(*(part.tolist() for part in self.bias), strict=True))
-            before = before + np.array([biases.get(t, 0.0) for t in ids.tolist()], np.float32)
-        return ids, np.where(before > 0, before / penalty, before * penalty) - before
+    def repeated(self) -> Ids:
+        return np.concatenate([self.prompt.ids, self._own.ids])
 
     def banned_now(self) -> Ids:
-        """Tokens that must not be drawn at this position, besides those suppressed at any."""
-        params = self.params
-        now: list[int] = []
-        if len(self.generated) < params.min_tokens:
-            now += params.stop_token_ids
-        for word in params.bad_words:
-            if self._ends_with(word[:-1]):
-                now.append(word[-1])
-        return np.array(now, np.int64)
-
-    def _ends_with(self, tokens: Sequence[int]) -> bool:
-        size = len(tokens)
-        if not size:
-            return True
-        history = list(self.generated[-size:])
-        if missing := size - len(history):
-            history = [*self.prompt[-missing:], *history]
-        return history == list(tokens)
+        """Tokens that must not be drawn at this position, besides those excluded at any."""
+        rules = self.rules
+        parts = []
+        if len(self.generated) < rules.params.min_tokens:
+            parts.append(rules.stop_ids)
+        if rules.bad_words is not None:
+            parts.append(np.array(rules.bad_words.banned(self._bad_words), np.int64))
+        return np.concatenate(parts) if parts else _NONE
 
 
-class Adjustments:
-    """All adjustments of the rows of a batch (R, vocab), for as many draws as it stays the same."""
+_NONE = np.zeros(0, np.int64)
+
+
+class LogitsProcessors:
+    """Those of the rows of a batch (R, vocab), for as many draws as it stays the same."""
 
     def __init__(self, rows: Sequence[SampleState], vocab: int) -> None:
         self._rows, self._vocab = rows, vocab
-        each = range(len(rows))
-        self._biased = [r for r in each if rows[r].bias is not None]
-        self._signed = [r for r in each if rows[r].params.repetition_penalty != 1]
-        self._penalised = [r for r in each if rows[r].is_penalised]
-        self._limited = [r for r in each if rows[r].params.allowed_token_ids is not None]
-        self._changing = [r for r in each if rows[r].params.min_tokens or rows[r].params.bad_words]
-        self._suppressed = self._places(each, [row.suppressed for row in rows])
-        self.only_lower = all(row.only_lowers for row in rows)
+        each, rules = range(len(rows)), [row.rules for row in rows]
+        biased = [r for r in each if rules[r].bias is not None]
+        self._repeating = [r for r in each if rules[r].has_repetition]
+        self._penalised = [r for r in each if rules[r].has_presence]
+        self._changing = [r for r in each if rules[r].params.min_tokens or rules[r].bad_words]
+        self._excluded = self._places(each, [own.excluded(vocab) for own in rules])
+        biases = [own.bias for own in rules if own.bias is not None]
+        self._bias_places = self._places(biased, [ids for ids, _ in biases])
+        self._biases = np.concatenate([values for _, values in biases]) if biases else None
+        self.only_lower = all(own.only_lowers for own in rules)
 
     @contextlib.contextmanager
-    def applied(self, logprobs: Floats, logits_of: LogitsOf) -> Iterator[list[Patch]]:
-        """Inside, `logprobs` (R, V), contiguous, carries the adjustments; then it is as before.
+    def applied(self, logprobs: Floats, logits: Logits) -> Iterator[list[Patch]]:
+        """Inside, `logprobs` (R, V), contiguous, is processed; afterwards it is as before.
 
         Gives what was there: places in the flattened array and their values, kind after kind.
-        logits_of: rows -> their logits (len, V); asked only where a repetition penalty needs signs.
+        logits: asked only where a repetition penalty needs their signs.
         """
         assert logprobs.flags.c_contiguous
         flat = logprobs.reshape(-1)
         patches: list[Patch] = []
         try:
-            for places, shifts in self._shifts(logits_of):
+            for places, shifts in self._shifts(logits):
                 saved = flat[places]
                 patches.append((places, saved))
                 flat[places] = saved + shifts
@@ -180,48 +212,47 @@ class Adjustments:
             for places, saved in reversed(patches):
                 flat[places] = saved
 
-    def _shifts(self, logits_of: LogitsOf) -> Iterator[tuple[Ids, Floats]]:
+    def _shifts(self, logits: Logits) -> Iterator[Patch]:
         """Kind after kind, distinct places in the flattened array and what to add to them."""
         rows = self._rows
-        if self._biased:
-            yield self._shift(self._biased, [rows[r].bias for r in self._biased])
-        if self._signed:
-            logits = logits_of(self._signed)
-            parts = [rows[r].repetition(own) for r, own in zip(self._signed, logits, strict=True)]
-            yield self._shift(self._signed, parts)
+        if self._biases is not None:
+            yield self._bias_places, self._biases
+        if self._repeating:
+            yield self._repetition(logits())
         if self._penalised:
             seen = [rows[r].penalised for r in self._penalised]
             places = self._places(self._penalised, [tokens.ids for tokens in seen])
             yield places, np.concatenate([tokens.shifts for tokens in seen])
 
-    def _shift(
-        self, rows: Sequence[int], parts: Sequence[tuple[Ids, Floats] | None]
-    ) -> tuple[Ids, Floats]:
-        known = [part for part in parts if part is not None]
-        return self._places(rows, [ids for ids, _ in known]), np.concatenate(
-            [shifts for _, shifts in known]
-        )
+    def _repetition(self, logits: Floats) -> Patch:
+        """The repetition penalty as shifts; it looks at the signs of the biased logits (R, V)."""
+        rows = [self._rows[r] for r in self._repeating]
+        ids = [row.repeated for row in rows]
+        places = self._places(self._repeating, ids)
+        before = logits.reshape(-1)[places]
+        if any(row.rules.bias is not None for row in rows):
+            dense = [row.rules.dense_bias(self._vocab) for row in rows]
+            before += np.concatenate([b[own] for b, own in zip(dense, ids, strict=True)])
+        penalties = np.array([row.rules.params.repetition_penalty for row in rows], np.float32)
+        penalty = np.repeat(penalties, [len(own) for own in ids])
+        return places, np.where(before > 0, before / penalty, before * penalty) - before
 
     def _bans(self) -> Iterator[Ids]:
-        yield self._suppressed
-        rows = self._rows
+        if len(self._excluded):
+            yield self._excluded
         if self._changing:
-            yield self._places(self._changing, [rows[r].banned_now() for r in self._changing])
-        for r in self._limited:
-            excluded = np.ones(self._vocab, bool)
-            excluded[list(rows[r].params.allowed_token_ids or ())] = False
-            yield self._places([r], [np.flatnonzero(excluded)])
+            yield self._places(self._changing, [self._rows[r].banned_now() for r in self._changing])
 
     def _places(self, rows: Sequence[int], ids: Sequence[Ids]) -> Ids:
         """Places in the flattened array of each row's ids."""
         if not ids:
-            return np.zeros(0, np.int64)
+            return _NONE
         starts = np.array(rows, np.int64) * self._vocab
         return np.concatenate(ids) + np.repeat(starts, [len(part) for part in ids])
 
 
-def modified(
-    logprobs: Floats, rows: Sequence[SampleState], logits_of: LogitsOf
+def processed(
+    logprobs: Floats, rows: Sequence[SampleState], logits: Logits
 ) -> contextlib.AbstractContextManager[list[Patch]]:
-    """`Adjustments.applied` for rows that are drawn from once."""
-    return Adjustments(rows, logprobs.shape[1]).applied(logprobs, logits_of)
+    """`LogitsProcessors.applied` for rows that are drawn from once."""
+    return LogitsProcessors(rows, logprobs.shape[1]).applied(logprobs, logits)

@@ -3,8 +3,8 @@
 Order of effects, vLLM's: biases and penalties, bans, temperature, min_p, top_k, typical_p, top_p.
 Reported log-probabilities are always the model's own.
 
-A row is drawn from its most probable tokens where the filters leave no others (`ordered_draw`),
-else from all (`whole_draw`): which of the two, and what is drawn, depends on the row alone.
+A row is drawn from its most probable tokens where the filters leave no others (`draw_from_best`),
+else from all (`draw_from_all`): which of the two, and what is drawn, depends on the row alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from service.engine.request import Floats, TopLogprobs
 from service.engine.sampling.draw import RowSettings, draw_from_all, draw_from_best, uniforms
-from service.engine.sampling.logits_processors import Adjustments, LogitsOf, Patch, SampleState
-from service.engine.sampling.softmax_sums import Arena, Doubles, Ids, Sums, Weights
+from service.engine.sampling.logits_processors import Logits, LogitsProcessors, Patch, SampleState
+from service.engine.sampling.softmax_sums import Arena, Doubles, Exponentials, Ids, Sums
 from service.engine.sampling.top_candidates import (
     BLOCK,
     Candidates,
@@ -36,8 +36,8 @@ class Batch:
     def __init__(self, rows: Sequence[SampleState], vocab: int) -> None:
         self.rows, self.vocab = list(rows), vocab
         self.settings = RowSettings.of(rows, vocab)
-        self.adjustments = Adjustments(self.rows, vocab)
-        self.counts = [row.params.logprobs or 0 for row in rows]
+        self.processors = LogitsProcessors(self.rows, vocab)
+        self.counts = [row.rules.params.logprobs or 0 for row in rows]
         settings = self.settings
         self.greedy = np.flatnonzero(settings.greedy)
         self.pure = np.flatnonzero(settings.pure)
@@ -49,7 +49,7 @@ class Batch:
             max(self.counts) > 0
             and len(groups) == 1
             and len(groups[0]) == len(rows)
-            and self.adjustments.only_lower
+            and self.processors.only_lower
             and vocab % BLOCK == 0
             and are_few(max(*self.counts, *sizes), vocab)
         )
@@ -89,19 +89,19 @@ class Sampled:
 def sample(
     logprobs: Floats,
     rows: Sequence[SampleState],
-    logits_of: LogitsOf,
+    logits: Logits,
     scratch: Scratch | None = None,
 ) -> Sampled:
     """Draw a token for each row of `logprobs` (R, V), which is changed and put back in between.
 
-    logits_of: rows -> their logits (len, V); asked only where a repetition penalty needs signs.
+    logits: of the same rows (R, V); asked only where a repetition penalty needs their signs.
     """
     scratch = scratch or Scratch()
     batch = scratch.batch(rows, logprobs.shape[1])
     positions = np.array([len(row.generated) for row in rows], np.uint64)
     each = np.arange(len(rows))
     hits = thresholds = None
-    with batch.adjustments.applied(logprobs, logits_of) as patches:
+    with batch.processors.applied(logprobs, logits) as patches:
         maxima = block_maxima(logprobs) if batch.shares_maxima else None
         ids = _choose(logprobs, batch, positions, scratch.arena, maxima)
         possible = ~np.isneginf(logprobs[each, ids])
@@ -122,7 +122,7 @@ def sample(
 def _hits(
     maxima: Floats, thresholds: Floats, patches: Sequence[Patch], vocab: int
 ) -> NDArray[np.bool_]:
-    """Blocks that reach the threshold without adjustments, which only lowered; maxima: with them.
+    """Blocks that reach the threshold before the processors, which only lowered; maxima: with them.
 
     What was lowered counts with the value that it had.
     """
@@ -165,7 +165,7 @@ def _choose(
     arena: Arena,
     maxima: Floats | None,
 ) -> Ids:
-    """Ids for adjusted log-probabilities (R, V). maxima: of their blocks, if at hand."""
+    """Ids for processed log-probabilities (R, V). maxima: of their blocks, if at hand."""
     ids = np.full(len(values), -1, np.int64)
     if len(batch.greedy):
         ids[batch.greedy] = _part(values, batch.greedy).argmax(axis=1)
@@ -187,8 +187,8 @@ def _choose(
             own = sums.rows(np.searchsorted(weighed, rows))
         else:
             own = Sums.of(_part(values, rows), settings.inverse, arena)
-        weights = Weights.of(_part(values, rows), own, arena)
-        ids[rows] = draw_from_all(weights, settings, positions[rows], batch.vocab, arena)
+        exponentials = Exponentials.of(_part(values, rows), own, arena)
+        ids[rows] = draw_from_all(exponentials, settings, positions[rows], batch.vocab, arena)
     return ids
 
 

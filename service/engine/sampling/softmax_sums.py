@@ -50,13 +50,13 @@ def _session(*, scaled: bool) -> ort.InferenceSession:
         inputs.append(declare("factors", ["R", 1]))
         exponents = "exponents"
         nodes.append(helper.make_node("Mul", ["values", "factors"], [exponents]))
-    nodes.append(helper.make_node("Exp", [exponents], ["weights"]))
-    sums, constants = block_reduction("ReduceSum", "weights", SUM_BLOCK, "sums")
+    nodes.append(helper.make_node("Exp", [exponents], ["exponentials"]))
+    sums, constants = block_reduction("ReduceSum", "exponentials", SUM_BLOCK, "sums")
     outputs = [declare("sums", ["R", "B"])]
     return new_session(serialize([*nodes, *sums], inputs, outputs, constants))
 
 
-_VANISHING, _HUGE = 1e-30, 1e30  # sums of weights between these keep float32's precision
+_VANISHING, _HUGE = 1e-30, 1e30  # sums of exponentials between these keep float32's precision
 
 Ids = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -93,7 +93,7 @@ class Sums:
         """values: (R, V); inverse: 1 / temperature, (R,).
 
         Log-probabilities need no shift before exp, unless what bans, biases and a low temperature
-        leave of a row all but vanishes or overflows: then the largest weight becomes 1.
+        leave of a row all but vanishes or overflows: then the largest exponential becomes 1.
         """
         shifts = np.zeros(len(values), np.float32)
         with np.errstate(over="ignore"):
@@ -120,7 +120,7 @@ class Sums:
         return Sums(self.sums[chosen], self.inverse[chosen], self.shifts[chosen])
 
     def draw(self, values: Floats, uniforms: Doubles) -> Ids:
-        """As `Weights.draw`, from the values (R, V) that were summed."""
+        """As `Exponentials.draw`, from the values (R, V) that were summed."""
         block, targets = _block_of(self.sums, uniforms)
         rows, vocab = values.shape
         if vocab % SUM_BLOCK == 0:
@@ -134,17 +134,17 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class Exponentials:
     """blocks: (R, blocks, SUM_BLOCK); sums: of each block, (R, blocks)."""
 
     blocks: Floats
     sums: Doubles
 
     @classmethod
-    def of(cls, values: Floats, sums: Sums, arena: Arena) -> Weights:
+    def of(cls, values: Floats, sums: Sums, arena: Arena) -> Exponentials:
         """values: (R, V), whose sums are known. The result lies in the arena."""
         rows, vocab = values.shape
-        blocks = arena.blocks("weights", rows, vocab)
+        blocks = arena.blocks("exponentials", rows, vocab)
         flat = blocks.reshape(rows, -1)[:, :vocab]
         size = _rows_at_once(blocks)
         for start in range(0, rows, size):
@@ -161,32 +161,32 @@ class Weights:
         totals: Doubles = self.sums.sum(axis=1)
         return totals
 
-    def rows(self, chosen: Ids) -> Weights:
+    def rows(self, chosen: Ids) -> Exponentials:
         """Those of some rows; the same memory where these are all."""
         if len(chosen) == len(self.sums):
             return self
-        return Weights(self.blocks[chosen], self.sums[chosen])
+        return Exponentials(self.blocks[chosen], self.sums[chosen])
 
     def keep(self, rows: Ids, mask: NDArray[np.bool_]) -> None:
-        """Set other weights of some rows to 0; mask: (len(rows), V)."""
+        """Set other exponentials of some rows to 0; mask: (len(rows), V)."""
         kept = np.zeros((len(rows), self.blocks.shape[1] * SUM_BLOCK), bool)
         kept[:, : mask.shape[1]] = mask
         self._replace(rows, self.blocks[rows] * kept.reshape(len(rows), -1, SUM_BLOCK))
 
     def of_vocabulary(self, rows: Ids, vocab: int) -> Floats:
-        """Weights of some rows, (len(rows), V)."""
+        """Exponentials of some rows, (len(rows), V)."""
         return self.blocks[rows].reshape(len(rows), -1)[:, :vocab]
 
     def draw(self, uniforms: Doubles) -> Ids:
         """The token of each row in whose share of [0, 1), by ascending id, its number lies.
 
-        0 where nothing has any weight.
+        0 where nothing has any exponential.
         """
         block, targets = _block_of(self.sums, uniforms)
         return _token_of(self.sums, block, targets, self.blocks[np.arange(len(block)), block])
 
-    def before(self, ids: Ids, arena: Arena) -> Weights:
-        """What each row has before a token of it, by descending weight (ties: lower ids first).
+    def before(self, ids: Ids, arena: Arena) -> Exponentials:
+        """What each row has before a token of it, largest first (ties: lower ids first).
 
         The result lies in the arena, where the next call overwrites it.
         """
@@ -197,14 +197,14 @@ class Weights:
         size = _rows_at_once(self.blocks)
         for start in range(0, rows, size):
             part = slice(start, start + size)
-            weights, limits = self.blocks[part], own[part, None, None]
-            np.multiply(weights, weights > limits, out=result[part])
-            flat = result[part].reshape(len(weights), -1)
-            row, tied = np.divmod(np.flatnonzero(weights == limits), count * SUM_BLOCK)
+            exponentials, limits = self.blocks[part], own[part, None, None]
+            np.multiply(exponentials, exponentials > limits, out=result[part])
+            flat = result[part].reshape(len(exponentials), -1)
+            row, tied = np.divmod(np.flatnonzero(exponentials == limits), count * SUM_BLOCK)
             lower = tied < ids[part][row]
             flat[row[lower], tied[lower]] = own[part][row[lower]]
             np.add.reduce(result[part], axis=2, out=sums[part])
-        return Weights(result, sums.astype(np.float64))
+        return Exponentials(result, sums.astype(np.float64))
 
 
 def _rows_at_once(blocks: Floats) -> int:
@@ -250,10 +250,10 @@ def _block_of(sums: Doubles, uniforms: Doubles) -> tuple[Ids, Doubles]:
     return block, targets
 
 
-def _token_of(sums: Doubles, block: Ids, targets: Doubles, weights: Floats) -> Ids:
-    """The token within the block; weights: the block's, (R, SUM_BLOCK)."""
-    inner = np.cumsum(weights, axis=1, dtype=np.float64)
-    last = SUM_BLOCK - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
+def _token_of(sums: Doubles, block: Ids, targets: Doubles, exponentials: Floats) -> Ids:
+    """The token within the block; exponentials: the block's, (R, SUM_BLOCK)."""
+    inner = np.cumsum(exponentials, axis=1, dtype=np.float64)
+    last = SUM_BLOCK - 1 - np.argmax(exponentials[:, ::-1] > 0, axis=1)
     ids: Ids = block * SUM_BLOCK + np.minimum((inner <= targets[:, None]).sum(axis=1), last)
     ids[sums[np.arange(len(sums)), block] <= 0] = 0
     return ids

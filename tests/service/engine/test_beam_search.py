@@ -32,8 +32,12 @@ def search(params: SamplingParams, seed: int) -> list[tuple[Hypothesis, bool]]:
         done = False
         for index in reversed(range(len(beams.beams))):
             logprobs = next_logprobs(seed, beams.beams[index].tokens)
-            order = np.argsort(-logprobs, kind="stable")[: beams.num_candidates].tolist()
-            candidates = [Candidate(t, float(logprobs[t]), float(logprobs[t])) for t in order]
+            order = np.argsort(-logprobs, kind="stable").tolist()
+            going_on = [token for token in order if token not in params.stop_token_ids]
+            wanted = {*order[: beams.width], *going_on[: beams.width]}
+            candidates = [
+                Candidate(t, float(logprobs[t]), float(logprobs[t])) for t in order if t in wanted
+            ]
             done = beams.report(index, candidates, (), np.full(1, index, np.float32))
         assert done, "all have reported"
         if not beams.advance():

@@ -37,17 +37,17 @@ def test_a_scored_and_then_continued_prompt_can_be_scored_again(runner: OnnxRunn
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_continuation_is_kept_for_the_next_turn(runner: OnnxRunner, keep: bool) -> None:
-    """At its end always; with keep_states after every one of its tokens."""
+    """At its end always; with keep_states after every eighth of its tokens."""
     engine, prompt = make_engine(runner), (5, 6, 7)
-    sampling = SamplingParams(max_tokens=10)
+    sampling = SamplingParams(max_tokens=20)
     result = run_one(engine, prompts=(prompt,), sampling=sampling, keep_states=keep)
     whole = (*prompt, *result.ids(), 9)
-    assert run_one(engine, prompts=(whole,), next_token=NextToken()).cached_tokens == 12
+    assert run_one(engine, prompts=(whole,), next_token=NextToken()).cached_tokens == 22
     engine = make_engine(runner)
     run_one(engine, prompts=(prompt,), sampling=sampling, keep_states=keep)
-    part = (*whole[:8], 60)
+    part = (*whole[:21], 60)
     again = run_one(engine, prompts=(part,), next_token=NextToken(full=True))
-    assert again.cached_tokens == (8 if keep else 3)
+    assert again.cached_tokens == (3 + 16 if keep else 3)
     fresh = run_one(make_engine(runner), prompts=(part,), next_token=NextToken(full=True))
     assert again.bits() == fresh.bits()
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from service.engine.request import EngineRequest, NextToken, SamplingParams, check_request
+from service.engine_state import EngineState
 
 VOCAB, STATE_SIZE = 10, 6
-START = np.zeros(STATE_SIZE, np.float32)
+START = EngineState(np.zeros(STATE_SIZE, np.float32))
 
 
 def check(**fields: Any) -> None:
@@ -42,8 +43,9 @@ def test_what_can_be_computed_passes(fields: dict[str, Any]) -> None:
         ({"prompts": ((1,), ())}, r"prompts\[1\] is empty and there is no start state"),
         ({"prompts": ((1,), (1, 10))}, r"prompts\[1\]: token id 10 is outside 0\.\.9"),
         ({"prompts": ((-1,),)}, r"prompts\[0\]: token id -1"),
-        ({"start": START[1:]}, "start must have 6 floats"),
-        ({"start": START[None]}, "start must have 6 floats"),
+        ({"start": EngineState(START.vector[1:])}, "start must have 6 floats"),
+        ({"start": EngineState(START.vector + np.nan)}, "start holds numbers that are not finite"),
+        ({"start": EngineState(START.vector - np.inf)}, "start holds numbers that are not finite"),
         ({"score_from": (1, 1)}, r"score_from needs an entry a prompt \(1\)"),
         ({"state_at": (1, 1)}, r"state_at needs an entry a prompt \(1\)"),
         ({"score_from": (4,)}, r"score_from\[0\] is 4"),

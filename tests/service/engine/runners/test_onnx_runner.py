@@ -113,7 +113,8 @@ def test_a_kernel_that_depends_on_the_batch_size_always_has_a_full_batch(
     usual = build(config, arithmetic)
     ids, states = random_ids(config, MAX_ROWS), some_states(usual, MAX_ROWS)
     expected = results(usual, ids, states)
-    logits = usual.logits(states[:3, usual.layout.slices()["features"]])
+    usual.logprobs(np.arange(MAX_ROWS))
+    logits = usual.logits().copy()
     monkeypatch.setattr(OnnxRunner, "_rows_are_independent", lambda _: False)
     padded = build(config, arithmetic)
     assert padded._fixed_batch
@@ -126,9 +127,8 @@ def test_a_kernel_that_depends_on_the_batch_size_always_has_a_full_batch(
     monkeypatch.setattr(padded, "_run", counting)
     for size in range(1, MAX_ROWS + 1):
         assert np.array_equal(results(padded, ids[:size], states[:size]), expected[:size])
-    features = states[:3, padded.layout.slices()["features"]]
-    assert np.array_equal(padded.logits(features), logits)
-    assert len(padded.logits(np.tile(features, (5, 1)))) == 15
+    padded.logprobs(np.arange(MAX_ROWS))
+    assert np.array_equal(padded.logits(), logits)
     assert np.array_equal(padded.logprobs_of_state(states[4]), usual.logprobs_of_state(states[4]))
     assert sizes == {MAX_ROWS}
 
@@ -203,12 +203,11 @@ def test_all_ways_to_the_distribution_agree(config: ModelConfig, arithmetic: Ari
     assert np.array_equal(runner.logprobs(np.array([3, 1])), logprobs[[3, 1]])
     for row in range(4):
         assert np.array_equal(runner.logprobs_of_state(states[row]), logprobs[row])
-    features = states[:, runner.layout.slices()["features"]]
-    logits = runner.logits(features)
-    for row in range(4):
-        assert np.array_equal(runner.logits(features[[row]])[0], logits[row])
-    many = np.tile(features, (5, 1))  # more than there are rows
-    assert np.array_equal(runner.logits(many), np.tile(logits, (5, 1)))
+        assert runner.logits().shape == (1, config.vocab_size)
+    runner.logprobs(np.arange(4))
+    logits = runner.logits().copy()
+    runner.logprobs(np.array([3, 1]))
+    assert np.array_equal(runner.logits(), logits[[3, 1]])
     normalised = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
     assert normalised == pytest.approx(logprobs, abs=1e-5)
 

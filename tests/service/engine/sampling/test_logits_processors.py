@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.request import Floats, SamplingParams
-from service.engine.sampling.logits_processors import Adjustments, SampleState, modified
+from service.engine.sampling.logits_processors import LogitsProcessors, SampleState, processed
 from tests.service.engine.exact_sampling import exact_distribution
 
 VOCAB = 100
@@ -36,7 +34,7 @@ def settings_of_rows(draw: st.DrawFn) -> SamplingParams:
 
 def state_of(params: SamplingParams, prompt: list[int], generated: list[int]) -> SampleState:
     """As it comes to be: a token after the other."""
-    state = SampleState(params, 0, prompt=prompt)
+    state = SampleState.of(params, 0, prompt=prompt)
     for token in generated:
         state.append(token)
     return state
@@ -54,21 +52,21 @@ def log_softmax(logits: Floats) -> Floats:
 
 @settings(max_examples=60)
 @given(rows=st.lists(st.tuples(settings_of_rows(), histories, histories), min_size=1, max_size=4))
-def test_adjusted_rows_are_as_defined_and_then_as_before(
+def test_processed_rows_are_as_defined_and_then_as_before(
     rows: list[tuple[SamplingParams, list[int], list[int]]],
 ) -> None:
     logits = some_logits(len(rows))
     logprobs = log_softmax(logits)
     before = logprobs.copy()
     states = [state_of(*row) for row in rows]
-    with modified(logprobs, states, lambda chosen: logits[list(chosen)]):
+    with processed(logprobs, states, lambda: logits):
         inside = logprobs.astype(np.float64)
     assert np.array_equal(logprobs, before)
-    for adjusted, own, row in zip(inside, logits, rows, strict=True):
+    for changed, own, row in zip(inside, logits, rows, strict=True):
         exact = exact_distribution(own, *row)
-        assert np.array_equal(np.isneginf(adjusted), exact == 0)
+        assert np.array_equal(np.isneginf(changed), exact == 0)
         if exact.any():
-            found = np.exp(adjusted - adjusted.max())
+            found = np.exp(changed - changed.max())
             assert found / found.sum() == pytest.approx(exact, rel=1e-4)
 
 
@@ -79,7 +77,7 @@ def test_rows_are_put_back_when_the_draw_fails() -> None:
     logprobs = log_softmax(some_logits(2))
     before = logprobs.copy()
     states = [state_of(params, [], []), state_of(SamplingParams(), [], [])]
-    with pytest.raises(MemoryError), modified(logprobs, states, lambda _: logprobs):
+    with pytest.raises(MemoryError), processed(logprobs, states, lambda: logprobs):
         raise MemoryError
     assert np.array_equal(logprobs, before)
 
@@ -87,29 +85,29 @@ def test_rows_are_put_back_when_the_draw_fails() -> None:
 def test_logits_are_asked_only_where_signs_matter() -> None:
     logits, asked = some_logits(3), []
 
-    def logits_of(chosen: Any) -> Floats:
-        asked.append(list(chosen))
-        return logits[list(chosen)]
+    def logits_of() -> Floats:
+        asked.append(True)
+        return logits
 
     plain, signed = SamplingParams(presence_penalty=1), SamplingParams(repetition_penalty=2)
-    with modified(log_softmax(logits), [state_of(plain, [1], [2])] * 3, logits_of):
+    with processed(log_softmax(logits), [state_of(plain, [1], [2])] * 3, logits_of):
         pass
     states = [state_of(params, [1], [2]) for params in (signed, plain, signed)]
-    with modified(log_softmax(logits), states, logits_of):
+    with processed(log_softmax(logits), states, logits_of):
         pass
-    assert asked == [[0, 2]]
+    assert asked == [True]
 
 
-def test_a_batch_is_adjusted_by_what_its_rows_have_generated_by_now() -> None:
+def test_a_batch_is_processed_by_what_its_rows_have_generated_by_now() -> None:
     params = SamplingParams(presence_penalty=1.0, min_tokens=2, stop_token_ids=(9,))
     logits = some_logits(2)
     logprobs = log_softmax(logits)
     states = [state_of(params, [], [3]), state_of(params, [], [])]
-    batch = Adjustments(states, VOCAB)
+    batch = LogitsProcessors(states, VOCAB)
     for token in (7, 7, 8):
-        with batch.applied(logprobs, lambda _: logits):
+        with batch.applied(logprobs, lambda: logits):
             inside = logprobs.copy()
-        with modified(logprobs, states, lambda _: logits):
+        with processed(logprobs, states, lambda: logits):
             assert np.array_equal(inside, logprobs)
         assert np.isneginf(inside[:, 9]).tolist() == [len(s.generated) < 2 for s in states]
         for state in states:
@@ -122,5 +120,5 @@ def test_what_only_lowers_raises_nothing(history: list[int], params: SamplingPar
     logits = some_logits(1)
     logprobs = log_softmax(logits)
     before = logprobs.copy()
-    with modified(logprobs, [state], lambda _: logits):
-        assert not (state.only_lowers and (logprobs > before).any())
+    with processed(logprobs, [state], lambda: logits):
+        assert not (state.rules.only_lowers and (logprobs > before).any())

@@ -99,7 +99,7 @@ def state(
     prompt: Sequence[int] = (),
     generated: Sequence[int] = (),
 ) -> SampleState:
-    result = SampleState(params, key, prompt=tuple(prompt))
+    result = SampleState.of(params, key, prompt=tuple(prompt))
     for token in generated:
         result.append(token)
     return result
@@ -108,7 +108,7 @@ def state(
 def draw(logits: Floats, rows: Sequence[SampleState]) -> Sampled:
     """One token for each row of `logits` (R, V)."""
     logprobs = np.stack([log_softmax(row) for row in logits])
-    return sample(logprobs, rows, lambda chosen: logits[list(chosen)])
+    return sample(logprobs, rows, lambda: logits)
 
 
 def numbers(key: int, position: int = 0) -> Callable[[int], float]:
@@ -136,7 +136,7 @@ def test_draws_along_one_stream_have_the_exact_distribution() -> None:
     """Not only first tokens of many streams, but the many tokens of one."""
     logits, key = some_logits(VOCAB), stream_key(1)
     params = SamplingParams()
-    rows = [SampleState(params, key, generated=[0] * position) for position in range(DRAWS)]
+    rows = [SampleState.of(params, key, generated=[0] * position) for position in range(DRAWS)]
     ids = draw(np.tile(logits, (DRAWS, 1)), rows).ids
     expected = DRAWS * exact_distribution(logits, params)
     assert chi_square_p_value(count(ids), expected) > LEAST_P
@@ -256,7 +256,7 @@ def test_a_row_is_drawn_as_if_it_were_alone(
     logits = np.stack([some_logits(vocab, row.seed, levels) for row in rows])
     logprobs = np.stack([log_softmax(row) for row in logits])
     before = logprobs.copy()
-    together = sample(logprobs, [r.state() for r in rows], lambda chosen: logits[list(chosen)])
+    together = sample(logprobs, [r.state() for r in rows], lambda: logits)
     assert np.array_equal(logprobs, before), "the log-probabilities were left modified"
     for k, row in enumerate(rows):
         alone = draw(logits[[k]], [row.state()])
@@ -295,8 +295,8 @@ def test_a_batch_that_changes_is_noticed() -> None:
     scratch = Scratch()
     for chosen in ([0, 1, 2], [0, 1, 2], [2, 1], [1, 2], [0], [0, 2]):
         mine = [rows[r] for r in chosen]
-        together = sample(logprobs[chosen], mine, lambda _: logits, scratch)
-        assert together == sample(logprobs[chosen], mine, lambda _: logits)
+        together = sample(logprobs[chosen], mine, lambda: logits, scratch)
+        assert together == sample(logprobs[chosen], mine, lambda: logits)
         for row, token in zip(mine, together.ids, strict=True):
             assert token is not None
             row.append(token)
@@ -319,7 +319,7 @@ def test_reported_log_probabilities_are_the_models_own() -> None:
 
 @pytest.mark.parametrize("vocab", [4096, 4100])
 def test_penalised_tokens_are_reported_as_probable_as_they_were(vocab: int) -> None:
-    """The search for alternatives shares its work with the draw, which looks at adjusted values."""
+    """The search for alternatives shares its work with the draw, which sees processed values."""
     logits = np.stack([some_logits(vocab, seed) for seed in range(6)])
     logprobs = np.stack([log_softmax(row) for row in logits])
     order = np.argsort(-logprobs, axis=1, kind="stable")
@@ -330,7 +330,7 @@ def test_penalised_tokens_are_reported_as_probable_as_they_were(vocab: int) -> N
         logprobs=7,
     )
     rows = [state(params, stream_key(k), generated=order[k, :30:2].tolist()) for k in range(6)]
-    tops = sample(logprobs, rows, lambda _: logits).tops
+    tops = sample(logprobs, rows, lambda: logits).tops
     for own, best, top in zip(logprobs, order[:, :7], tops, strict=True):
         assert top == tuple((int(i), float(own[i])) for i in best)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.request import Floats
-from service.engine.sampling.softmax_sums import Arena, Sums, Weights
+from service.engine.sampling.softmax_sums import Arena, Exponentials, Sums
 
 VOCABULARIES = (3, 127, 128, 200, 512)
 
@@ -33,8 +33,8 @@ def test_a_number_picks_the_token_in_whose_share_it_lies(
     assert np.allclose(sums.log_totals(), np.log(exact.sum(axis=1)), atol=1e-4)
     ends = np.cumsum(exact, axis=1) / exact.sum(axis=1, keepdims=True)
     begins = np.concatenate([np.zeros((2, 1)), ends[:, :-1]], axis=1)
-    weights = Weights.of(values, sums, arena)
-    for ids in (sums.draw(values, np.full(2, number)), weights.draw(np.full(2, number))):
+    exponentials = Exponentials.of(values, sums, arena)
+    for ids in (sums.draw(values, np.full(2, number)), exponentials.draw(np.full(2, number))):
         for row, token in enumerate(ids):
             assert begins[row, token] - 1e-5 <= number <= ends[row, token] + 1e-5
 
@@ -65,9 +65,9 @@ def test_before_a_token_lies_what_weighs_more_or_is_tied_with_a_lower_id(
 ) -> None:
     values = np.round(some_logprobs(2, vocab, seed))  # many ties
     arena = Arena()
-    weights = Weights.of(values, Sums.of(values, np.ones(2), arena), arena)
+    exponentials = Exponentials.of(values, Sums.of(values, np.ones(2), arena), arena)
     ids = np.random.default_rng(seed).integers(vocab, size=2)
-    before = weights.before(ids, arena).of_vocabulary(np.arange(2), vocab)
+    before = exponentials.before(ids, arena).of_vocabulary(np.arange(2), vocab)
     for row, token in enumerate(ids):
         order = np.lexsort((np.arange(vocab), -values[row]))
         expected = set(order[: int(np.flatnonzero(order == token)[0])].tolist())
