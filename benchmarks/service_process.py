@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,12 +140,21 @@ def memory_of(pid: int) -> Memory:
     )
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process and all its descendants have computed so far. Linux only.
+
+    The kernel's number for a process's own clock: see clock_getcpuclockid(3).
+    """
+    return sum(time.clock_gettime(~member << 3 | 2) for member in _family(pid))
+
+
 def _family(pid: int) -> list[int]:
     """The process and its descendants."""
     family = [pid]
     for member in family:  # grows while it is walked
         for thread in Path(f"/proc/{member}/task").iterdir():
-            family += map(int, (thread / "children").read_text("ascii").split())
+            with suppress(FileNotFoundError, ProcessLookupError):  # it may end while it is read
+                family += map(int, (thread / "children").read_text("ascii").split())
     return family
 
 

@@ -25,9 +25,11 @@ from service.engine_state import EngineState
 from service.text.generated_text import Continuation, TextRules
 from service.text.history import History, Prompt
 from service.text.stop_strings import StopStrings
-from service.text.word_search import Path, Word, word_logprob
+from service.text.word_search import Path, Word, word_end_logprob, word_logprob
 
 Floats = NDArray[np.float32]
+
+_DISTRIBUTIONS_AT_ONCE = 64  # each is a vocabulary wide
 
 
 class TextEngine:
@@ -101,6 +103,24 @@ class TextEngine:
             next_token=NextToken(full=True),
         )
         return [_full(output) for output in self._engine.compute([request])[0].prompts]
+
+    def word_ends(self, prompt: Prompt, counts: Sequence[int]) -> list[float]:
+        """ln P(a word begins) after so many of the prompt's tokens, for each of `counts`."""
+        masses: list[float] = []
+        for first in range(0, len(counts), _DISTRIBUTIONS_AT_ONCE):
+            request = EngineRequest(
+                request_id="",
+                prompts=tuple(
+                    prompt.ids[:count] for count in counts[first : first + _DISTRIBUTIONS_AT_ONCE]
+                ),
+                start=prompt.before.start,
+                next_token=NextToken(full=True),
+            )
+            (computed,) = self._engine.compute([request])
+            masses += [
+                word_end_logprob(_full(output), self._tokenizer) for output in computed.prompts
+            ]
+        return masses
 
     def words(self, start: History, words: Sequence[str]) -> list[Word]:
         """Each word behind the state of `start`, its end included in its probability."""

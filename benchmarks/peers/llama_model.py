@@ -64,14 +64,17 @@ def write_llama(path: Path, shape: LlamaShape, checkpoint: Checkpoint, seed: int
 
 
 def jinja_template(checkpoint: Checkpoint) -> str:
-    """The checkpoint's chat template in llama.cpp's language: the same control tokens."""
+    """The checkpoint's chat template in llama.cpp's language: the same control tokens.
+
+    Trimmed, as the space before a first word comes with the word's own token.
+    """
     assert checkpoint.chat_template is not None
     end, roles = checkpoint.chat_template["end_of_turn"], checkpoint.chat_template["roles"]
     turns = "".join(
         f"{{% if message.role == '{role}' %}}{piece}{{% endif %}}" for role, piece in roles.items()
     )
     return (
-        f"{{% for message in messages %}}{turns}{{{{ message.content }}}}{end}{{% endfor %}}"
+        f"{{% for message in messages %}}{turns}{{{{ message.content | trim }}}}{end}{{% endfor %}}"
         f"{{% if add_generation_prompt %}}{roles['assistant']}{{% endif %}}"
     )
 

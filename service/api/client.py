@@ -1,35 +1,35 @@
-"""Between a route and the engine: histories from requests, answers from outputs, sealed states."""
+"""The only way from a route to an engine: one `ModelClient` for each request."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
-from service.engine.hosts.async_engine import AsyncEngine, QueueFullError
-from service.engine.request import EngineRequest, Priority, PromptOutput
+from fastapi import Request
+
+from models.tokenizer import Tokenizer
+from service.engine.hosts.async_engine import QueueFullError
+from service.engine.request import EngineRequest, NextToken, Priority, PromptOutput, RequestOutput
 from service.engine_state import EngineState
-from service.http.dependencies import AppContext
-from service.http.errors import check_count, impossible, invalid
+from service.http.dependencies import AppContext, context_of, resolve_model
+from service.http.errors import impossible, invalid, too_many
 from service.served_model import ServedModel
+from service.settings import Settings
 from service.state_token import InvalidStateError, State
-from service.text.history import History, begin
+from service.text.history import History, Prompt, TooManyTokensError, begin, build_prompts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # Segmenting this many characters takes about 10 ms; more would hold up every other request.
 _LONG_TEXT = 50_000
-# Newcomers are told to come back after a second: who has work done already gets room before them.
+# Who has work done already asks again this often, and gets room before newcomers, who are told to
+# come back after a second.
 _ROOM_POLL_S = 0.02
-
-
-def new_request_id() -> str:
-    """An id for the engine. Not the client's x-request-id, which need not be unique."""
-    return secrets.token_hex(12)
 
 
 async def off_loop(size: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,179 +39,227 @@ async def off_loop(size: int, call: Callable[P, T], *args: P.args, **kwargs: P.k
     return call(*args, **kwargs)
 
 
-async def read_history(
-    context: AppContext,
-    model: ServedModel,
-    *,
-    state: str | None,
-    bos: bool,
-    text: str = "",
-    param: str = "context",
-) -> History:
-    """Where a request's sequences begin: a sealed state or begin-of-sequence, then `text`.
-
-    With a state no begin-of-sequence is put: the state has its own beginning. `param`: the
-    request's name for `text`.
-    """
-    if state is not None and text:
-        raise invalid(param, f"a state takes the place of {param}; send one of the two")
-    start = begin(model.tokenizer, bos=bos) if state is None else open_state(context, model, state)
-    history = await off_loop(len(text), start.with_text, text)
-    check_count(param, len(history.ids), context.settings.max_prompt_tokens, "tokens")
-    return history
-
-
-def open_state(context: AppContext, model: ServedModel, token: str) -> History:
-    """The history behind a sealed state; a 400 `invalid_state` for any other string."""
-    try:
-        state = context.states.open(
-            token, digest=model.digest, state_size=model.engine.info.state_size
-        )
-    except InvalidStateError as error:
-        raise invalid(
-            "state", f"not a state of this model: {error}", code="invalid_state"
-        ) from None
-    return History(
-        tokenizer=model.tokenizer,
-        start=state.engine_state,
-        pending=state.pending,
-        continuation=state.continuation,
-    )
-
-
-def seal_state(
-    context: AppContext, model: ServedModel, history: History, computed: EngineState | None
-) -> str:
-    """A token for `history`; `computed`: the engine's state after ``history.ids``.
-
-    Where there are no such ids, it is the history's own start and `computed` is not looked at.
-    """
-    state = State(
-        engine_state=computed if history.ids else history.start,
-        pending=history.pending,
-        continuation=history.continuation,
-    )
-    return context.states.seal(state, digest=model.digest, state_size=model.engine.info.state_size)
-
-
-async def sealed_states(
-    context: AppContext,
-    model: ServedModel,
-    histories: Sequence[History],
-    computed: Sequence[EngineState | None],
-    *,
-    waits: bool = True,
-) -> list[str]:
-    """Sealed states of histories with one start; what is None of `computed` is computed first.
-
-    It is None where a prompt's own request cannot give it: after sampling, or after token ids that
-    are not the canonical segmentation of their text. The state cache makes it a few steps. `waits`:
-    as for `collect`; false where nothing else was computed.
-    """
-    known = list(computed)
-    missing = [k for k, history in enumerate(histories) if history.ids and known[k] is None]
-    if missing:
-        request = EngineRequest(
-            request_id=new_request_id(),
-            prompts=tuple(histories[k].ids for k in missing),
-            start=histories[missing[0]].start,
-            state_at=tuple(len(histories[k].ids) for k in missing),
-        )
-        collected = await collect(model.engine, request, waits=waits)
-        for k, output in zip(missing, collected.prompts, strict=True):
-            known[k] = output.state
-    return [
-        seal_state(context, model, history, state)
-        for history, state in zip(histories, known, strict=True)
-    ]
-
-
-def count_usage(
-    context: AppContext, model: ServedModel, num_tokens: int, *, cached: int
-) -> dict[str, int]:
-    """A `Usage` of a request that generates nothing, added to the counters."""
-    cached = min(cached, num_tokens)
-    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=cached)
-    return {
-        "prompt_tokens": num_tokens,
-        "cached_tokens": cached,
-        "total_tokens": num_tokens,
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
-class Collected:
-    """All that came back for a request without continuations, prompts in their order."""
+class Computed:
+    """What the engine gave for prompts, in their order; cached_tokens: those it knew already."""
 
     prompts: list[PromptOutput]
     cached_tokens: int
 
 
-async def collect(engine: AsyncEngine, request: EngineRequest, *, waits: bool = False) -> Collected:
-    """Run a request that generates nothing. Leaving early aborts it.
+def new_request_id() -> str:
+    """An id for the engine. Not the client's x-request-id, which need not be unique."""
+    return secrets.token_hex(12)
 
-    waits: where the queue is full, wait for room. For what goes on with work that is done already:
-    only the first of the requests that an answer takes may be refused.
+
+class ModelClient:
+    """A request's model: its histories, its work in the engine, its states, its usage.
+
+    The first work asked for may be refused because the engine's queue is full. Work that follows
+    waits for room, since a refusal would throw away what is computed already.
+
+    priority: of all work; routes set it once they know how much there is.
     """
-    while True:
+
+    def __init__(self, context: AppContext, model: ServedModel) -> None:
+        self.context, self.model = context, model
+        self.priority = Priority.INTERACTIVE
+        self._has_begun = False
+
+    @classmethod
+    async def connect(cls, request: Request, name: str | None) -> ModelClient:
+        """A client of the model called `name` (None: the default one).
+
+        The model stays in memory until the answer to `request` has ended. An unknown name is a 404.
+        """
+        return cls(context_of(request), await resolve_model(request, name))
+
+    @property
+    def settings(self) -> Settings:
+        return self.context.settings
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.model.tokenizer
+
+    # Histories
+
+    async def history(
+        self, *, state: str | None, bos: bool, text: str = "", param: str = "context"
+    ) -> History:
+        """Where a request's sequences begin: a sealed state or begin-of-sequence, then `text`.
+
+        With a state no begin-of-sequence is put: the state has its own beginning. `param`: the
+        request's name for `text`. An ApiError refuses a state together with a text, a state that is
+        not one of this model, and more tokens than a request may have.
+        """
+        if state is not None and text:
+            raise invalid(param, f"a state takes the place of {param}; send one of the two")
+        start = begin(self.tokenizer, bos=bos) if state is None else self.open_state(state)
+        limit = self.settings.max_prompt_tokens
         try:
-            return await _collect(engine, request)
-        except QueueFullError:
-            if not waits:
-                raise
+            return await off_loop(len(text), start.with_text, text, max_tokens=limit)
+        except TooManyTokensError as error:
+            raise too_many(param, error.count, limit, "tokens or more") from None
+
+    async def prompts(
+        self, before: History, sources: Sequence[str | Sequence[int]], *, eos: bool, param: str
+    ) -> list[Prompt]:
+        """Each of `sources` behind `before`; `param` is the request's name for them.
+
+        An ApiError refuses more tokens, beyond those of `before`, than a request may have.
+        """
+        limit = self.settings.max_prompt_tokens
+        size = sum(map(len, sources))
+        try:
+            return await off_loop(size, build_prompts, before, sources, eos=eos, max_tokens=limit)
+        except TooManyTokensError as error:
+            raise too_many(param, error.count, limit, "tokens or more") from None
+
+    async def as_state(self, history: History) -> tuple[History, int]:
+        """`history` with its tokens in its start state, and how many of them the cache knew.
+
+        Sequences that begin there are, to the last bit, those that were sent whole.
+        """
+        if not history.ids:
+            return history, 0
+        computed = await self.compute(
+            [history.ids], start=history.start, state_at=[len(history.ids)]
+        )
+        state = computed.prompts[0].state
+        assert state is not None
+        return replace(history, start=state, ids=()), computed.cached_tokens
+
+    def open_state(self, token: str) -> History:
+        """The history behind a sealed state; a 400 `invalid_state` for any other string."""
+        model = self.model
+        try:
+            state = self.context.states.open(
+                token, digest=model.digest, state_size=model.engine.info.state_size
+            )
+        except InvalidStateError as error:
+            raise invalid(
+                "state", f"not a state of this model: {error}", code="invalid_state"
+            ) from None
+        return History(
+            tokenizer=model.tokenizer,
+            start=state.engine_state,
+            pending=state.pending,
+            continuation=state.continuation,
+        )
+
+    async def seal_states(
+        self, histories: Sequence[History], computed: Sequence[EngineState | None] = ()
+    ) -> list[str]:
+        """Sealed states of histories with one start.
+
+        computed: the engine's state after each history's tokens, none at all where none is known.
+        None where a prompt's own request cannot give it (after sampling, or after token ids that
+        are not the canonical segmentation of their text): it is computed here, and the state cache
+        makes it a few steps.
+        """
+        known = list(computed) or [None] * len(histories)
+        missing = [k for k, history in enumerate(histories) if history.ids and known[k] is None]
+        if missing:
+            rest = await self.compute(
+                [histories[k].ids for k in missing],
+                start=histories[missing[0]].start,
+                state_at=[len(histories[k].ids) for k in missing],
+            )
+            for k, output in zip(missing, rest.prompts, strict=True):
+                known[k] = output.state
+        return list(map(self._seal, histories, known))
+
+    def _seal(self, history: History, computed: EngineState | None) -> str:
+        state = State(
+            engine_state=computed if history.ids else history.start,
+            pending=history.pending,
+            continuation=history.continuation,
+        )
+        model = self.model
+        return self.context.states.seal(
+            state, digest=model.digest, state_size=model.engine.info.state_size
+        )
+
+    # Work
+
+    async def compute(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        start: EngineState | None,
+        prompt_logprobs: int | None = None,
+        score_from: Sequence[int] = (),
+        next_token: NextToken | None = None,
+        state_at: Sequence[int | None] = (),
+    ) -> Computed:
+        """What `EngineRequest` says of these fields, for each of `prompts`.
+
+        Leaving early ends the work. An ApiError tells what cannot be computed.
+        """
+        request = EngineRequest(
+            request_id=new_request_id(),
+            prompts=tuple(prompts),
+            start=start,
+            prompt_logprobs=prompt_logprobs,
+            score_from=tuple(score_from),
+            next_token=next_token,
+            state_at=tuple(state_at),
+            priority=self.priority,
+        )
+        outputs: dict[int, PromptOutput] = {}
+        cached_tokens = 0
+        news = self.submit(request)
+        async with aclosing(news):  # type: ignore[type-var]
+            async for output in news:
+                outputs.update((prompt.index, prompt) for prompt in output.prompts)
+                cached_tokens = max(cached_tokens, output.cached_tokens)
+        return Computed(
+            prompts=[outputs[index] for index in range(len(prompts))], cached_tokens=cached_tokens
+        )
+
+    async def submit(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
+        """The news of a request, up to its last. Closing the iteration early ends the work.
+
+        Raises ApiError for what cannot be computed; QueueFullError, before any news, where this is
+        the first work that the client asks for and the queue is full.
+        """
+        waits, self._has_begun = self._has_begun, True
+        while True:
+            outputs = self.model.engine.submit(request)
+            try:
+                async with aclosing(outputs):  # type: ignore[type-var]
+                    async for output in outputs:
+                        if output.error is not None:
+                            raise impossible(output.error)
+                        yield output
+                        if output.finished:
+                            return
+                return
+            except QueueFullError:
+                if not waits:
+                    raise
             await asyncio.sleep(_ROOM_POLL_S)
 
+    def stop_sample(self, request_id: str, prompt: int, index: int) -> None:
+        """End one continuation of a request early."""
+        self.model.engine.stop_sample(request_id, prompt, index)
 
-async def _collect(engine: AsyncEngine, request: EngineRequest) -> Collected:
-    assert request.sampling is None
-    prompts: dict[int, PromptOutput] = {}
-    cached_tokens = 0
-    outputs = engine.submit(request)
-    async with aclosing(outputs):  # type: ignore[type-var]
-        async for output in outputs:
-            if output.error is not None:
-                raise impossible(output.error)
-            prompts.update((prompt.index, prompt) for prompt in output.prompts)
-            cached_tokens = max(cached_tokens, output.cached_tokens)
-            if output.finished:
-                break
-    return Collected(
-        prompts=[prompts[index] for index in range(len(request.prompts))],
-        cached_tokens=cached_tokens,
-    )
+    def usage(self, prompt_tokens: int, new_tokens: int = 0, *, cached: int) -> dict[str, int]:
+        """A `Usage`, added to the service's counters.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settled:
-    """A history whose final tokens are in its state, and how many of them were cached."""
-
-    history: History
-    cached_tokens: int
-
-
-async def settle(
-    model: ServedModel, history: History, priority: Priority, *, waits: bool = False
-) -> Settled:
-    """`history` with its token ids turned into a state, in at most one request.
-
-    Sequences that start from a state are bit for bit those that were sent whole. `waits`: as for
-    `collect`.
-    """
-    if not history.ids:
-        return Settled(history=history, cached_tokens=0)
-    request = EngineRequest(
-        request_id=new_request_id(),
-        prompts=(history.ids,),
-        start=history.start,
-        state_at=(len(history.ids),),
-        priority=priority,
-    )
-    collected = await collect(model.engine, request, waits=waits)
-    state = collected.prompts[0].state
-    assert state is not None
-    return Settled(
-        history=replace(history, start=state, ids=()), cached_tokens=collected.cached_tokens
-    )
+        prompt_tokens: without a begin-of-sequence that the service put; new_tokens: generated ones;
+        cached: those of the prompt that the state cache knew.
+        """
+        cached = min(cached, prompt_tokens)
+        self.context.metrics.count_tokens(
+            self.model.name, prompt=prompt_tokens, completion=new_tokens, cached=cached
+        )
+        return {
+            "prompt_tokens": prompt_tokens,
+            "cached_tokens": cached,
+            "total_tokens": prompt_tokens + new_tokens,
+        }
 
 
 def check_begun(history: History) -> None:

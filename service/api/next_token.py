@@ -7,14 +7,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from service.api.client import (
-    collect,
-    count_usage,
-    new_request_id,
-    off_loop,
-    read_history,
-    sealed_states,
-)
+from models.tokenizer import Tokenizer
+from service.api.client import ModelClient
 from service.api.schemas import (
     ModelName,
     RequestModel,
@@ -25,12 +19,10 @@ from service.api.schemas import (
     Usage,
     error_responses,
 )
-from service.engine.request import EngineRequest, NextToken, NextTokenOutput
-from service.http.dependencies import AppContext, Context, resolve_model
+from service.engine.request import NextToken, NextTokenOutput
 from service.http.errors import check_count, check_token_ids, invalid
 from service.http.json_body import JSONBody, StrictRoute
-from service.served_model import ServedModel
-from service.text.history import Prompt, build_prompt
+from service.text.history import Prompt
 from service.text.score_figures import name_token
 
 router = APIRouter(route_class=StrictRoute)
@@ -113,46 +105,42 @@ _RAW_ANSWER: dict[int | str, dict[str, Any]] = {
     response_model=NextTokenResponse,
     responses={**_RAW_ANSWER, **error_responses()},
 )
-async def next_token(
-    request: Request, context: Context, body: Annotated[NextTokenRequest, Body()]
-) -> Response:
+async def next_token(request: Request, body: Annotated[NextTokenRequest, Body()]) -> Response:
     is_raw = _wants_raw(request)
-    model = await resolve_model(request, body.model)
-    chosen = _check(body, context, model, is_raw=is_raw)
-    prompt = await _build_prompt(context, model, body)
-    work = EngineRequest(
-        request_id=new_request_id(),
-        prompts=(prompt.ids,),
-        start=prompt.before.start,
-        next_token=NextToken(
-            top_k=0 if is_raw else body.top_k,
-            token_ids=() if is_raw else chosen,
-            full=body.full or is_raw,
-        ),
-        state_at=(prompt.state_at,) if body.return_state else (),
+    client = await ModelClient.connect(request, body.model)
+    chosen = _check(body, client, is_raw=is_raw)
+    prompt = await _build_prompt(client, body)
+    wanted = NextToken(
+        top_k=0 if is_raw else body.top_k,
+        token_ids=() if is_raw else chosen,
+        full=body.full or is_raw,
     )
-    collected = await collect(model.engine, work)
-    output = collected.prompts[0]
+    computed = await client.compute(
+        [prompt.ids],
+        start=prompt.before.start,
+        next_token=wanted,
+        state_at=[prompt.state_at] if body.return_state else (),
+    )
+    (output,) = computed.prompts
     distribution = output.next_token
     assert distribution is not None
     has_bos = body.bos and body.state is None
-    usage = count_usage(context, model, len(prompt.ids) - has_bos, cached=collected.cached_tokens)
+    usage = client.usage(len(prompt.ids) - has_bos, cached=computed.cached_tokens)
     if is_raw:
         assert distribution.full is not None
         return Response(distribution.full.astype("<f4").tobytes(), media_type=_RAW)
     state = None
     if body.return_state:
-        (state,) = await sealed_states(context, model, [prompt.after], [output.state])
-    return JSONBody(
-        {
-            "object": "next_token",
-            "model": body.model,
-            **_describe(model, distribution),
-            "bos": has_bos,
-            "state": state,
-            "usage": usage,
-        }
-    )
+        (state,) = await client.seal_states([prompt.after], [output.state])
+    answer = {
+        "object": "next_token",
+        "model": body.model,
+        **_describe(client.tokenizer, distribution),
+        "bos": has_bos,
+        "state": state,
+        "usage": usage,
+    }
+    return JSONBody(answer)
 
 
 def _wants_raw(request: Request) -> bool:
@@ -160,18 +148,16 @@ def _wants_raw(request: Request) -> bool:
     return _RAW in ranges and "application/json" not in ranges
 
 
-def _check(
-    body: NextTokenRequest, context: AppContext, model: ServedModel, *, is_raw: bool
-) -> tuple[int, ...]:
+def _check(body: NextTokenRequest, client: ModelClient, *, is_raw: bool) -> tuple[int, ...]:
     """Refuse what cannot be answered; returns the ids of the chosen tokens."""
-    tokenizer = model.tokenizer
+    tokenizer = client.tokenizer
     if is_raw and body.return_state:
         raise invalid("return_state", f"a state comes in JSON only, not in {_RAW}")
     if body.top_k > tokenizer.vocab_size:
         raise invalid(
             "top_k", f"{body.top_k} is more than the vocabulary's {tokenizer.vocab_size} tokens"
         )
-    check_count("tokens", len(body.tokens), context.settings.max_logprobs, "tokens")
+    check_count("tokens", len(body.tokens), client.settings.max_logprobs, "tokens")
     chosen = []
     for index, token in enumerate(body.tokens):
         token_id = tokenizer.piece_to_id(token) if isinstance(token, str) else token
@@ -182,25 +168,24 @@ def _check(
     return tuple(chosen)
 
 
-async def _build_prompt(context: AppContext, model: ServedModel, body: NextTokenRequest) -> Prompt:
-    limit = context.settings.max_prompt_tokens
+async def _build_prompt(client: ModelClient, body: NextTokenRequest) -> Prompt:
+    limit = client.settings.max_prompt_tokens
     if body.state is not None and body.context:
         raise invalid("context", "a state takes the place of context; send one of the two")
     if not isinstance(body.context, str):
-        check_count("context", len(body.context), limit, "tokens")
-        check_token_ids("context", body.context, model.tokenizer)
-    start = await read_history(context, model, state=body.state, bos=body.bos)
-    prompt = await off_loop(len(body.context), build_prompt, start, body.context, eos=False)
+        check_token_ids("context", body.context, client.tokenizer)
+    start = await client.history(state=body.state, bos=body.bos)
+    (prompt,) = await client.prompts(start, [body.context], eos=False, param="context")
     check_count("context", len(prompt.ids), limit, "tokens")
     if not prompt.ids and start.start is None:
         raise invalid("context", "is empty, and without bos nothing stands before the next token")
     return prompt
 
 
-def _describe(model: ServedModel, distribution: NextTokenOutput) -> dict[str, Any]:
+def _describe(tokenizer: Tokenizer, distribution: NextTokenOutput) -> dict[str, Any]:
     full = distribution.full
     return {
-        "top": [name_token(model.tokenizer, *token) for token in distribution.top],
-        "tokens": [name_token(model.tokenizer, *token) for token in distribution.chosen],
+        "top": [name_token(tokenizer, *token) for token in distribution.top],
+        "tokens": [name_token(tokenizer, *token) for token in distribution.chosen],
         "logprobs": None if full is None else full.tolist(),
     }

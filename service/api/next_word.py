@@ -9,20 +9,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.client import Collected, check_begun, collect, new_request_id, read_history
+from service.api.client import Computed, ModelClient, check_begun, off_loop
 from service.api.schemas import ModelName, RequestModel, StateToken, Usage, error_responses
-from service.engine.request import EngineRequest, NextToken, PromptOutput
+from service.engine.request import NextToken, PromptOutput
 from service.engine_state import EngineState
-from service.http.dependencies import AppContext, Context, resolve_model
-from service.http.errors import check_count, invalid
+from service.http.errors import check_count, invalid, too_many
 from service.http.json_body import JSONBody, StrictRoute
-from service.served_model import ServedModel
-from service.text.history import History
+from service.text.history import History, TooManyTokensError
 from service.text.word_search import (
     Floats,
     Path,
     check_word,
     context_tokens,
+    encode_words,
     search_words,
     word_end_logprob,
     word_logprob,
@@ -122,25 +121,19 @@ class NextWordResponse(BaseModel):
     response_model=NextWordResponse,
     responses=error_responses(),
 )
-async def next_word(
-    request: Request, context: Context, body: Annotated[NextWordRequest, Body()]
-) -> Response:
-    model = await resolve_model(request, body.model)
-    check_count("words", len(body.words), context.settings.max_texts, "words")
-    history = await read_history(context, model, state=body.state, bos=True, text=body.context)
+async def next_word(request: Request, body: Annotated[NextWordRequest, Body()]) -> Response:
+    client = await ModelClient.connect(request, body.model)
+    check_count("words", len(body.words), client.settings.max_texts, "words")
+    history = await client.history(state=body.state, bos=True, text=body.context)
     check_begun(history)
     prompt = _build_prompt(history)
-    asked = _segment(context, model, body.words, num_tokens=len(prompt))
-    begun = await _begin(model, history, prompt)
-
+    asked = await _segment(client, body.words, num_tokens=len(prompt))
+    begun = await _begin(client, history, prompt)
     found = await search_words(
-        begun.expand, model.tokenizer, top_k=body.top_k, max_expansions=body.max_expansions
+        begun.expand, client.tokenizer, top_k=body.top_k, max_expansions=body.max_expansions
     )
     logprobs = await begun.word_logprobs(asked)
-
     num_tokens = len(prompt) - (body.state is None) + sum(map(len, asked))
-    cached_tokens = min(begun.cached_tokens, num_tokens)
-    context.metrics.count_tokens(model.name, prompt=num_tokens, cached=cached_tokens)
     return JSONBody(
         {
             "object": "next_word",
@@ -149,18 +142,14 @@ async def next_word(
             "words": list(map(_describe, body.words, asked, logprobs)),
             "is_complete": found.is_complete,
             "num_expansions": found.num_expansions,
-            "context_end_logprob": word_end_logprob(begun.logprobs, model.tokenizer),
+            "context_end_logprob": word_end_logprob(begun.logprobs, client.tokenizer),
             "found_mass": found.found_mass,
             "unexplored_mass": found.unexplored_mass,
             "non_canonical_mass": found.non_canonical_mass,
             "no_word_mass": found.no_word_mass,
             "continued_mass": found.continued_mass,
             "bos": body.state is None,
-            "usage": {
-                "prompt_tokens": num_tokens,
-                "cached_tokens": cached_tokens,
-                "total_tokens": num_tokens,
-            },
+            "usage": client.usage(num_tokens, cached=begun.cached_tokens),
         }
     )
 
@@ -171,27 +160,34 @@ def _build_prompt(history: History) -> Path:
     return (*history.ids, *pending)
 
 
-def _segment(
-    context: AppContext, model: ServedModel, words: Sequence[str], *, num_tokens: int
-) -> list[Path]:
-    """Each word's tokens, once all of them are known to be words and within the limit."""
-    asked = []
+async def _segment(client: ModelClient, words: Sequence[str], *, num_tokens: int) -> list[Path]:
+    """Each word's tokens, once all of them are known to be words and within the limit.
+
+    num_tokens: those that the request has already.
+    """
     for index, word in enumerate(words):
         try:
             check_word(word)
         except ValueError as error:
             raise invalid(f"words.{index}", str(error)) from None
-        asked.append(tuple(model.tokenizer.encode(word)))
-        num_tokens += len(asked[-1])
-        check_count("words", num_tokens, context.settings.max_prompt_tokens, "tokens")
-    return asked
+    limit = client.settings.max_prompt_tokens
+    try:
+        return await off_loop(
+            sum(map(len, words)),
+            encode_words,
+            client.tokenizer,
+            words,
+            max_tokens=limit - num_tokens,
+        )
+    except TooManyTokensError as error:
+        raise too_many("words", num_tokens + error.count, limit, "tokens or more") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Begun:
     """The sequence up to the next word, computed: state, and ln P of each next token."""
 
-    model: ServedModel
+    client: ModelClient
     state: EngineState
     logprobs: Floats
     cached_tokens: int
@@ -210,37 +206,33 @@ class _Begun:
             collected = await self._compute(words[first : first + _WORDS_AT_A_TIME], scored=True)
             for output in collected.prompts:
                 assert output.logprobs is not None
-                logprobs.append(word_logprob(output.logprobs, _full(output), self.model.tokenizer))
+                logprobs.append(word_logprob(output.logprobs, _full(output), self.client.tokenizer))
         return logprobs
 
-    async def _compute(self, paths: Sequence[Path], *, scored: bool) -> Collected:
-        request = EngineRequest(
-            request_id=new_request_id(),
-            prompts=tuple(paths),
+    async def _compute(self, paths: Sequence[Path], *, scored: bool) -> Computed:
+        return await self.client.compute(
+            paths,
             start=self.state,
             prompt_logprobs=0 if scored else None,
             next_token=NextToken(full=True),
         )
-        return await collect(self.model.engine, request, waits=True)
 
 
-async def _begin(model: ServedModel, history: History, prompt: Path) -> _Begun:
-    request = EngineRequest(
-        request_id=new_request_id(),
-        prompts=(prompt,),
+async def _begin(client: ModelClient, history: History, prompt: Path) -> _Begun:
+    computed = await client.compute(
+        [prompt],
         start=history.start,
         next_token=NextToken(full=True),
-        state_at=(len(prompt) or None,),
+        state_at=[len(prompt) or None],
     )
-    collected = await collect(model.engine, request)
-    (output,) = collected.prompts
+    (output,) = computed.prompts
     state = output.state if prompt else history.start
     assert state is not None
     return _Begun(
-        model=model,
+        client=client,
         state=state,
         logprobs=_full(output),
-        cached_tokens=collected.cached_tokens,
+        cached_tokens=computed.cached_tokens,
     )
 
 

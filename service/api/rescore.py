@@ -6,154 +6,26 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.api.client import check_begun, collect, new_request_id, off_loop, read_history, settle
-from service.api.schemas import ModelName, RequestModel, StateToken, Usage, error_responses
-from service.engine.request import EngineRequest, Priority
+from service.api.client import ModelClient, check_begun
+from service.api.rescore_schemas import Hypothesis, RescoreRequest, RescoreResponse, Utterance
+from service.api.schemas import error_responses
+from service.engine.request import Priority
 from service.engine_state import EngineState
-from service.http.dependencies import AppContext, Context, resolve_model
 from service.http.errors import check_count, invalid
 from service.http.json_body import JSONBody, StrictRoute
-from service.served_model import ServedModel
-from service.text.history import History, Prompt, build_prompt
+from service.text.history import History, Prompt
 from service.text.rescoring import (
     Combination,
-    Normalize,
     Ranked,
     Scored,
     check_names,
     combine,
     rank,
 )
-
-
-class _Kept(BaseModel):
-    """An object of the client's that comes back with all its fields, unknown ones too."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-    # As a type, JSON refuses numbers beyond every double, which could not be given back.
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
-
-
-class Hypothesis(_Kept):
-    """One hypothesis. Logarithms are natural and higher is better; unknown fields come back."""
-
-    text: str
-    score: float | None = Field(
-        None,
-        description="the recogniser's own score, weighted by 1; all hypotheses of a list have one, "
-        "or none has and it counts 0",
-    )
-    scores: dict[str, float] | None = Field(
-        None, description="further scores by name, weighted by `weights`"
-    )
-
-
-class Utterance(_Kept):
-    """An N-best list of any length, empty ones included; unknown fields come back."""
-
-    id: str | int | None = Field(None, description="comes back; no two lists may have the same")
-    hypotheses: Annotated[list[Hypothesis], Field(fail_fast=True)]
-
-
-_EXAMPLE: dict[str, Any] = {
-    "lm_weight": 0.5,
-    "length_bonus": 0.0,
-    "weights": {"ngram": 0.3},
-    "utterances": [
-        {
-            "id": "utt-1",
-            "hypotheses": [
-                {"text": "i scream for ice cream", "score": -120.3, "scores": {"ngram": -31.0}},
-                {"text": "ice cream for ice cream", "score": -119.8, "scores": {"ngram": -33.5}},
-            ],
-        }
-    ],
-}
-
-
-class RescoreRequest(RequestModel):
-    """N-best lists, and how to combine the language model's score with those they bring.
-
-    total = score + sum_k weights[k] * scores[k] + lm_weight * lm_logprob + length_bonus * num_words
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-
-    model: ModelName = "default"
-    utterances: Annotated[list[Utterance], Field(fail_fast=True)]
-    lm_weight: float = Field(0.5, description="factor of the language model's ln P")
-    length_bonus: float = Field(0.0, description="added for each word; negative is a penalty")
-    weights: dict[str, float] = Field(
-        {}, description="factor of each of `scores`; each hypothesis needs exactly these scores"
-    )
-    normalize: Normalize = Field(
-        "none",
-        description="divide ln P by the number of tokens or of words before it is weighted; a "
-        "scored end-of-sequence counts as one",
-    )
-    context: str = Field("", description="text directly before each hypothesis; not scored")
-    state: StateToken | None = None
-    bos: Literal[True] = Field(
-        True,
-        description="begin-of-sequence stands before the context; with `state`, which has its own "
-        "beginning, none is put and the answer says false",
-    )
-    eos: bool = Field(True, description="score end-of-sequence after each hypothesis")
-    carry_context: bool = Field(
-        False,
-        description="condition each utterance on the best hypotheses of those before it, each "
-        "closed by a newline, after `context`",
-    )
-    top_n: int | None = Field(None, ge=1, description="return only the best n of each list")
-
-
-class RankedHypothesis(Hypothesis):
-    """The hypothesis as it was sent, and what was found."""
-
-    index: int = Field(description="place in the list that was sent, from 0")
-    lm_logprob: float = Field(description="ln P of the text and, with `eos`, of its end")
-    num_tokens: int = Field(description="tokens in `lm_logprob`")
-    num_words: int = Field(description="white-space words of the text")
-    total: float
-    rank: int = Field(description="from 1; equal totals keep the order in which they were sent")
-    posterior: float = Field(description="softmax of the totals over the whole list")
-
-
-class RankedUtterance(Utterance):
-    """The utterance as it was sent, its hypotheses best first."""
-
-    hypotheses: list[RankedHypothesis]  # type: ignore[assignment]
-
-
-class RescoreUsage(Usage):
-    """What a request took."""
-
-    tree_nodes: int = Field(
-        description="tokens left when a prefix that hypotheses of a list share is counted once"
-    )
-
-
-class RescoreResponse(BaseModel):
-    """One entry for each utterance, in their order."""
-
-    object: Literal["rescore"] = "rescore"
-    model: str
-    utterances: list[RankedUtterance]
-    lm_weight: float
-    length_bonus: float
-    weights: dict[str, float]
-    normalize: Normalize
-    bos: bool
-    eos: bool
-    carry_context: bool
-    top_n: int | None
-    usage: RescoreUsage
-
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -164,15 +36,6 @@ _LISTS_IN_FLIGHT = 16
 _UTTERANCE_END = "\n"
 
 _ADDED = frozenset({"index", "lm_logprob", "num_tokens", "num_words", "total", "rank", "posterior"})
-
-
-@dataclass(kw_only=True, slots=True)
-class _Usage:
-    """Counted while the work is done. prompt_tokens: begin-of-sequence not among them."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    tree_nodes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,18 +57,15 @@ class _Result:
     response_model=RescoreResponse,
     responses=error_responses(),
 )
-async def rescore(
-    request: Request, context: Context, body: Annotated[RescoreRequest, Body()]
-) -> Response:
-    model = await resolve_model(request, body.model)
-    _check(body, context)
-    history = await read_history(context, model, state=body.state, bos=True, text=body.context)
+async def rescore(request: Request, body: Annotated[RescoreRequest, Body()]) -> Response:
+    client = await ModelClient.connect(request, body.model)
+    client.priority = Priority.BULK
+    _check(body, client)
+    history = await client.history(state=body.state, bos=True, text=body.context)
     check_begun(history)
-    rescorer = _Rescorer(model, body)
-    await rescorer.prepare(history, context.settings.max_prompt_tokens)
+    rescorer = _Rescorer(client, body)
+    await rescorer.prepare(history)
     results = await rescorer.run(history)
-    usage = rescorer.usage
-    context.metrics.count_tokens(model.name, prompt=usage.prompt_tokens, cached=usage.cached_tokens)
     return JSONBody(
         {
             "object": "rescore",
@@ -215,19 +75,14 @@ async def rescore(
                 for utterance, result in zip(body.utterances, results, strict=True)
             ],
             **_echo(body),
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "cached_tokens": min(usage.cached_tokens, usage.prompt_tokens),
-                "total_tokens": usage.prompt_tokens,
-                "tree_nodes": usage.tree_nodes,
-            },
+            "usage": rescorer.usage(),
         }
     )
 
 
-def _check(body: RescoreRequest, context: AppContext) -> None:
+def _check(body: RescoreRequest, client: ModelClient) -> None:
     """All that can be refused without segmenting a text."""
-    settings, utterances = context.settings, body.utterances
+    settings, utterances = client.settings, body.utterances
     check_count("utterances", len(utterances), settings.max_utterances, "utterances")
     num_hypotheses = sum(len(utterance.hypotheses) for utterance in utterances)
     check_count("utterances", num_hypotheses, settings.max_hypotheses, "hypotheses")
@@ -260,9 +115,8 @@ def _check_list(param: str, hypotheses: Sequence[Hypothesis], body: RescoreReque
 class _Rescorer:
     """The work of one request: first all that can be refused, then all that is computed."""
 
-    def __init__(self, model: ServedModel, body: RescoreRequest) -> None:
-        self.usage = _Usage()
-        self._model, self._body = model, body
+    def __init__(self, client: ModelClient, body: RescoreRequest) -> None:
+        self._client, self._body = client, body
         self._combination = Combination(
             lm_weight=body.lm_weight,
             length_bonus=body.length_bonus,
@@ -270,30 +124,36 @@ class _Rescorer:
             normalize=body.normalize,
         )
         self._lists: list[list[Prompt]] = []  # behind what `_start_of` gives
-        self._has_begun = False
+        # Counted while the work is done; begin-of-sequence is not among the prompts' tokens.
+        self._prompt_tokens = self._cached_tokens = self._tree_nodes = 0
 
-    async def prepare(self, history: History, max_tokens: int) -> None:
-        """Segment every hypothesis; refuse more than `max_tokens` tokens of work."""
-        before = self._start_of(history)
+    def usage(self) -> dict[str, int]:
+        """A `RescoreUsage`, once `run` has come to its end."""
+        usage = self._client.usage(self._prompt_tokens, cached=self._cached_tokens)
+        return {**usage, "tree_nodes": self._tree_nodes}
+
+    async def prepare(self, history: History) -> None:
+        """Segment every hypothesis; refuse more tokens of work than a request may have."""
+        client, before = self._client, self._start_of(history)
         num_tokens = len(history.ids)
         for utterance in self._body.utterances:
             texts = [hypothesis.text for hypothesis in utterance.hypotheses]
-            size = sum(map(len, texts))
-            prompts = await off_loop(size, _build_prompts, before, texts, eos=self._body.eos)
+            prompts = await client.prompts(before, texts, eos=self._body.eos, param="utterances")
             self._lists.append(prompts)
             lengths = [len(prompt.ids) for prompt in prompts]
             num_tokens += sum(lengths)
-            self.usage.prompt_tokens += sum(lengths) - len(before.ids) * len(prompts)
+            self._prompt_tokens += sum(lengths) - len(before.ids) * len(prompts)
             if self._body.carry_context and texts:
                 num_tokens += max(lengths)
-                before = History(tokenizer=self._model.tokenizer)
-            check_count("utterances", num_tokens, max_tokens, "tokens")
+                before = History(tokenizer=client.tokenizer)
+            limit = client.settings.max_prompt_tokens
+            check_count("utterances", num_tokens, limit, "tokens")
             await asyncio.sleep(0)  # let other requests have a turn
 
     async def run(self, history: History) -> list[_Result]:
         """Score and rank every list."""
         if not _is_bos_alone(history):
-            history = await self._settle(history)
+            history = await self._as_state(history)
         if self._body.carry_context:
             return await self._run_in_turn(history)
         slots = asyncio.Semaphore(_LISTS_IN_FLIGHT)
@@ -307,31 +167,23 @@ class _Rescorer:
     async def _run_in_turn(self, history: History) -> list[_Result]:
         """Each list behind the best hypotheses of those before it."""
         results: list[_Result] = []
-        unsettled = False
+        has_grown = False
         for index, utterance in enumerate(self._body.utterances):
-            if unsettled and utterance.hypotheses:
-                history, unsettled = await self._settle(history), False
+            if has_grown and utterance.hypotheses:
+                history, has_grown = await self._as_state(history), False
             result = await self._run_list(index, history.start)
             results.append(result)
             if result.ranked:
                 best = utterance.hypotheses[result.ranked[0].index].text
-                history, unsettled = history.with_text(best + _UTTERANCE_END), True
+                history, has_grown = history.with_text(best + _UTTERANCE_END), True
         return results
 
-    async def _settle(self, history: History) -> History:
-        if not history.ids:
-            return history
+    async def _as_state(self, history: History) -> History:
         has_bos = history.start is None
-        self.usage.prompt_tokens += len(history.ids) - has_bos
-        settled = await settle(self._model, history, Priority.BULK, waits=self._goes_on())
-        self.usage.cached_tokens += settled.cached_tokens
-        return settled.history
-
-    def _goes_on(self) -> bool:
-        """False the first time. What follows waits for room in a full queue, since a refusal would
-        throw away what is computed already."""
-        has_begun, self._has_begun = self._has_begun, True
-        return has_begun
+        self._prompt_tokens += max(0, len(history.ids) - has_bos)
+        history, num_cached = await self._client.as_state(history)
+        self._cached_tokens += num_cached
+        return history
 
     def _start_of(self, history: History) -> History:
         """What stands before the first hypotheses once the context has become a state."""
@@ -368,18 +220,16 @@ class _Rescorer:
         filled = [index for index, prompt in enumerate(prompts) if len(prompt.ids) > prompt.first]
         if not filled:
             return sums
-        request = EngineRequest(
-            request_id=new_request_id(),
-            prompts=tuple(prompts[index].ids for index in filled),
+        texts = [prompts[index].ids for index in filled]
+        computed = await self._client.compute(
+            texts,
             start=start,
             prompt_logprobs=0,
-            score_from=tuple(prompts[index].first for index in filled),
-            priority=Priority.BULK,
+            score_from=[prompts[index].first for index in filled],
         )
-        collected = await collect(self._model.engine, request, waits=self._goes_on())
-        self.usage.cached_tokens += collected.cached_tokens
-        self.usage.tree_nodes += _count_nodes(request.prompts, len(prompts[0].before.ids))
-        for index, output in zip(filled, collected.prompts, strict=True):
+        self._cached_tokens += computed.cached_tokens
+        self._tree_nodes += _count_nodes(texts, len(prompts[0].before.ids))
+        for index, output in zip(filled, computed.prompts, strict=True):
             assert output.logprobs is not None
             sums[index] = float(output.logprobs[prompts[index].first :].sum(dtype=float))
         return sums
@@ -388,10 +238,6 @@ class _Rescorer:
 def _is_bos_alone(history: History) -> bool:
     """Whether a state would save nothing: each list's tree holds begin-of-sequence once anyway."""
     return history.start is None and len(history.ids) == 1
-
-
-def _build_prompts(before: History, texts: Sequence[str], *, eos: bool) -> list[Prompt]:
-    return [build_prompt(before, text, eos=eos) for text in texts]
 
 
 def _count_nodes(prompts: Sequence[tuple[int, ...]], num_shared: int) -> int:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.client import (
-    collect,
-    count_usage,
-    new_request_id,
-    off_loop,
-    read_history,
-    sealed_states,
-    settle,
-)
+from service.api.client import ModelClient, off_loop
 from service.api.schemas import (
     ModelName,
     RequestModel,
@@ -27,12 +19,10 @@ from service.api.schemas import (
     Usage,
     error_responses,
 )
-from service.engine.request import EngineRequest, Priority, PromptOutput
-from service.http.dependencies import AppContext, Context, resolve_model
+from service.engine.request import Priority, PromptOutput
 from service.http.errors import check_count, check_token_ids, invalid
 from service.http.json_body import JSONBody, StrictRoute
-from service.served_model import ServedModel
-from service.text.history import History, Prompt, build_prompt
+from service.text.history import Prompt
 from service.text.score_figures import Detail, describe_score
 
 
@@ -127,6 +117,8 @@ router = APIRouter(route_class=StrictRoute)
 _BULK_TOKENS = 1024
 # A context that would be sent more often than this is turned into a state first.
 _SHARED_TOKENS = 4096
+# What it costs to write one, in characters of a text that is segmented.
+_CHARACTERS_PER_ALTERNATIVE = 20
 
 
 @router.post(
@@ -140,40 +132,39 @@ _SHARED_TOKENS = 4096
     response_model=ScoreResponse,
     responses=error_responses(),
 )
-async def score(
-    request: Request, context: Context, body: Annotated[ScoreRequest, Body()]
-) -> Response:
-    model = await resolve_model(request, body.model)
-    _check(body, context, model)
-    history = await read_history(context, model, state=body.state, bos=body.bos, text=body.context)
+async def score(request: Request, body: Annotated[ScoreRequest, Body()]) -> Response:
+    client = await ModelClient.connect(request, body.model)
+    _check(body, client)
+    history = await client.history(state=body.state, bos=body.bos, text=body.context)
     is_shared = len(history.ids) * len(body.texts) > _SHARED_TOKENS
     before = replace(history, ids=()) if is_shared else history
-    prompts = await off_loop(sum(map(len, body.texts)), _segment, context, before, body)
-    num_tokens = len(history.ids) + sum(len(p.ids) - len(before.ids) for p in prompts)
-    check_count("texts", num_tokens, context.settings.max_prompt_tokens, "tokens")
-    priority = Priority.BULK if num_tokens > _BULK_TOKENS else Priority.INTERACTIVE
-    cached_tokens = 0
+    prompts = await client.prompts(before, body.texts, eos=body.eos, param="texts")
+    num_scored = sum(len(prompt.ids) - len(before.ids) for prompt in prompts)
+    num_listed = num_scored * body.top_logprobs
+    num_tokens = len(history.ids) + num_scored
+    check_count("top_logprobs", num_listed, client.settings.max_logprobs, "alternatives in all")
+    check_count("texts", num_tokens, client.settings.max_prompt_tokens, "tokens")
+    client.priority = Priority.BULK if num_tokens > _BULK_TOKENS else Priority.INTERACTIVE
+    num_cached = 0
     if is_shared:
-        settled = await settle(model, history, priority)
-        prompts = [prompt.with_start(settled.history.start) for prompt in prompts]
-        cached_tokens = settled.cached_tokens
-    computed = await _compute(model, prompts, body, priority, waits=is_shared)
+        begun, num_cached = await client.as_state(history)
+        prompts = [prompt.with_start(begun.start) for prompt in prompts]
+    outputs, also_cached = await _compute(client, prompts, body)
     states = None
     if body.return_state:
-        vectors = [output.state if output is not None else None for output in computed.outputs]
-        states = await sealed_states(context, model, [p.after for p in prompts], vectors)
+        computed = [output.state if output is not None else None for output in outputs]
+        states = await client.seal_states([prompt.after for prompt in prompts], computed)
     has_bos = body.bos and body.state is None
-    usage = count_usage(
-        context, model, num_tokens - has_bos, cached=cached_tokens + computed.cached_tokens
-    )
+    usage = client.usage(num_tokens - has_bos, cached=num_cached + also_cached)
     head = {"object": "list", "model": body.model, "bos": has_bos, "eos": body.eos, "usage": usage}
-    return await off_loop(num_tokens, _render, head, body, prompts, computed.outputs, states)
+    size = num_tokens + _CHARACTERS_PER_ALTERNATIVE * num_listed
+    return await off_loop(size, _render, head, body, prompts, outputs, states)
 
 
-def _check(body: ScoreRequest, context: AppContext, model: ServedModel) -> None:
+def _check(body: ScoreRequest, client: ModelClient) -> None:
     """All that can be refused without segmenting a text."""
-    vocab_size = model.tokenizer.vocab_size
-    check_count("texts", len(body.texts), context.settings.max_texts, "texts")
+    vocab_size = client.tokenizer.vocab_size
+    check_count("texts", len(body.texts), client.settings.max_texts, "texts")
     if body.top_logprobs and body.detail != "tokens":
         raise invalid("top_logprobs", "needs detail 'tokens', where it is reported")
     if body.top_logprobs > vocab_size:
@@ -182,40 +173,14 @@ def _check(body: ScoreRequest, context: AppContext, model: ServedModel) -> None:
         )
     for index, text in enumerate(body.texts):
         if not isinstance(text, str):
-            check_token_ids(f"texts.{index}", text, model.tokenizer)
-
-
-def _segment(context: AppContext, before: History, body: ScoreRequest) -> list[Prompt]:
-    """The prompts; gives up as soon as they hold more tokens than a request may."""
-    limit = context.settings.max_prompt_tokens
-    prompts: list[Prompt] = []
-    total = 0
-    for text in body.texts:
-        prompt = build_prompt(before, text, eos=body.eos)
-        total += len(prompt.ids) - len(before.ids)
-        check_count("texts", total, limit, "tokens or more")
-        prompts.append(prompt)
-    entries = total * body.top_logprobs
-    check_count("top_logprobs", entries, context.settings.max_logprobs, "alternatives in all")
-    return prompts
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Computed:
-    """The engine's output for each prompt, None for one that left nothing to compute."""
-
-    outputs: list[PromptOutput | None]
-    cached_tokens: int
+            check_token_ids(f"texts.{index}", text, client.tokenizer)
 
 
 async def _compute(
-    model: ServedModel,
-    prompts: Sequence[Prompt],
-    body: ScoreRequest,
-    priority: Priority,
-    *,
-    waits: bool,
-) -> _Computed:
+    client: ModelClient, prompts: Sequence[Prompt], body: ScoreRequest
+) -> tuple[list[PromptOutput | None], int]:
+    """The engine's output for each prompt, None for one that leaves nothing to compute, and how
+    many tokens the cache knew."""
     outputs: list[PromptOutput | None] = [None] * len(prompts)
     needed = [
         index
@@ -223,21 +188,18 @@ async def _compute(
         if len(prompt.ids) > prompt.first or (body.return_state and prompt.state_at)
     ]
     if not needed:
-        return _Computed(outputs=outputs, cached_tokens=0)
+        return outputs, 0
     chosen = [prompts[index] for index in needed]
-    work = EngineRequest(
-        request_id=new_request_id(),
-        prompts=tuple(prompt.ids for prompt in chosen),
+    computed = await client.compute(
+        [prompt.ids for prompt in chosen],
         start=chosen[0].before.start,
         prompt_logprobs=body.top_logprobs,
-        score_from=tuple(prompt.first for prompt in chosen),
-        state_at=tuple(prompt.state_at for prompt in chosen) if body.return_state else (),
-        priority=priority,
+        score_from=[prompt.first for prompt in chosen],
+        state_at=[prompt.state_at for prompt in chosen] if body.return_state else (),
     )
-    collected = await collect(model.engine, work, waits=waits)
-    for index, output in zip(needed, collected.prompts, strict=True):
+    for index, output in zip(needed, computed.prompts, strict=True):
         outputs[index] = output
-    return _Computed(outputs=outputs, cached_tokens=collected.cached_tokens)
+    return outputs, computed.cached_tokens
 
 
 def _render(

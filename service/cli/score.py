@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import islice
@@ -15,13 +15,12 @@ import click
 
 from service.cli.model_option import model_options, open_model
 from service.language_model import LanguageModel
-from service.results import TextScore
+from service.results import ScoredToken, ScoredWord, TextScore
 
 T = TypeVar("T")
 
 _AT_ONCE = 256  # texts of one request to the engine: enough to fill its batches
 _IN_FLIGHT = 2  # requests: one is read and written while the other is computed
-_TABLE_HEAD = ("text", "index", "word", "start", "end", "logprob", "surprisal_bits")
 
 
 @click.command("score")
@@ -45,6 +44,14 @@ _TABLE_HEAD = ("text", "index", "word", "start", "end", "logprob", "surprisal_bi
     show_default=True,
     help="a JSON object a text, or a table with a line a word (needs --detail words) or token",
 )
+@click.option(
+    "--word-ends",
+    type=click.Choice(["next", "own"]),
+    default="next",
+    show_default=True,
+    help="whether a word's end counts for the word after it, with the white space, or for itself; "
+    "'own' is for studies of reading, needs --format tsv and --detail words",
+)
 @click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), default="-")
 def command(
     file: IO[str],
@@ -56,6 +63,7 @@ def command(
     eos: bool,
     detail: str,
     form: str,
+    word_ends: str,
     output: IO[str],
 ) -> None:
     """How probable each text of FILE is (standard input by default): a text a line.
@@ -67,10 +75,27 @@ def command(
     """
     if form == "tsv" and detail == "totals":
         raise click.UsageError("--format tsv is a table of words or tokens: say --detail words")
+    if word_ends == "own" and (form, detail, bos) != ("tsv", "words", True):
+        raise click.UsageError("--word-ends own needs --format tsv, --detail words and --bos")
     with open_model(model, precision, threads) as opened:
+        if word_ends == "own":
+            words = (opened.surprisals(each["text"], context=context) for each in _texts(file))
+            for line in _table_lines((_cells(each) for each in words), "word"):
+                output.write(line + "\n")
+            return
         options = {"context": context, "bos": bos, "eos": eos, "detail": detail}
         rows = _scored(opened, _texts(file), options)
-        lines = _json_lines(rows) if form == "jsonl" else _table_lines(rows, detail)
+        lines = (
+            _json_lines(rows)
+            if form == "jsonl"
+            else _table_lines(
+                (
+                    _cells((score.words if detail == "words" else score.tokens) or ())
+                    for _, score in rows
+                ),
+                detail.removesuffix("s"),
+            )
+        )
         for line in lines:
             output.write(line + "\n")
 
@@ -120,14 +145,26 @@ def _json_lines(rows: Iterable[tuple[dict[str, Any], TextScore]]) -> Iterator[st
         yield json.dumps({**given, **figures}, ensure_ascii=False, allow_nan=False)
 
 
-def _table_lines(rows: Iterable[tuple[dict[str, Any], TextScore]], detail: str) -> Iterator[str]:
-    yield "\t".join(
-        _TABLE_HEAD if detail == "words" else [*_TABLE_HEAD[:2], "token", *_TABLE_HEAD[3:]]
-    )
-    for number, (_, score) in enumerate(rows):
-        words = [(word.word, word.start, word.end, word.logprob) for word in score.words or ()]
-        tokens = [(each.token, each.start, each.end, each.logprob) for each in score.tokens or ()]
-        for index, (name, start, end, logprob) in enumerate(words if detail == "words" else tokens):
+_Cells = list[tuple[str, int, int, float | None]]
+
+
+def _cells(parts: Sequence[ScoredWord | ScoredToken]) -> _Cells:
+    return [
+        (
+            each.word if isinstance(each, ScoredWord) else each.token,
+            each.start,
+            each.end,
+            each.logprob,
+        )
+        for each in parts
+    ]
+
+
+def _table_lines(texts: Iterable[_Cells], part: str) -> Iterator[str]:
+    """A head and a line for each word or token. part: what they are."""
+    yield "\t".join(("text", "index", part, "start", "end", "logprob", "surprisal_bits"))
+    for number, cells in enumerate(texts):
+        for index, (name, start, end, logprob) in enumerate(cells):
             told = ("", "") if logprob is None else (f"{logprob:.6f}", f"{_bits(logprob):.6f}")
             yield "\t".join(map(str, (number, index, _cell(name), start, end, *told)))
 

@@ -18,6 +18,16 @@ from service.engine_state import EngineState
 
 # A chunk that touches the text before a seam ends at most this many characters after it.
 _CHUNK_REACH = MAX_WORD + 2
+# Characters that are segmented in one go.
+_PIECE = 1 << 16
+
+
+class TooManyTokensError(ValueError):
+    """More tokens than a caller allows. count: how many there are at least."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} tokens or more")
+        self.count = count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,16 +55,20 @@ class History:
         """The whole sequence after `start`, as a prompt: the pending text is taken as finished."""
         return (*self.ids, *self.tokenizer.encode(self.pending, continuation=self.continuation))
 
-    def with_text(self, text: str) -> History:
-        """The history followed by `text`."""
-        final, pending = self.tokenizer.split_pending(self.pending + text)
-        ids = self.tokenizer.encode(final, continuation=self.continuation)
-        return replace(
-            self,
-            ids=(*self.ids, *ids),
-            pending=pending,
-            continuation=not self.tokenizer.line_start_after(final, continuation=self.continuation),
-        )
+    def with_text(self, text: str, *, max_tokens: int | None = None) -> History:
+        """The history followed by `text`; TooManyTokensError above `max_tokens` final tokens.
+
+        Taken in pieces: what is too long is noticed early, and other threads have their turns.
+        """
+        tokenizer, ids = self.tokenizer, list(self.ids)
+        pending, continuation = self.pending, self.continuation
+        for first in range(0, len(text), _PIECE):
+            final, pending = tokenizer.split_pending(pending + text[first : first + _PIECE])
+            ids += tokenizer.encode(final, continuation=continuation)
+            continuation = not tokenizer.line_start_after(final, continuation=continuation)
+            if max_tokens is not None and len(ids) > max_tokens:
+                raise TooManyTokensError(len(ids))
+        return replace(self, ids=tuple(ids), pending=pending, continuation=continuation)
 
     def with_control(self, token_id: int) -> History:
         """The history followed by a control token (a role, end of turn); a line starts after it."""
@@ -80,10 +94,6 @@ class History:
                 grown += history.ids
                 history = replace(history, ids=())
         return replace(history, ids=tuple(grown))
-
-    def with_part(self, part: str | Sequence[int]) -> History:
-        """`with_text` or `with_ids`, by the kind of `part`."""
-        return self.with_text(part) if isinstance(part, str) else self.with_ids(part)
 
 
 def begin(tokenizer: Tokenizer, *, bos: bool) -> History:
@@ -160,9 +170,39 @@ class Prompt:
         return starts, ends
 
 
-def build_prompt(before: History, source: str | Sequence[int], *, eos: bool) -> Prompt:
-    """`source` behind `before`; token ids are taken as they are, not re-segmented."""
-    after = before.with_part(source)
+def build_prompts(
+    before: History, sources: Iterable[str | Sequence[int]], *, eos: bool, max_tokens: int
+) -> list[Prompt]:
+    """Each of `sources` behind `before`.
+
+    Raises TooManyTokensError as soon as there are more than `max_tokens` beyond those of `before`.
+    """
+    prompts: list[Prompt] = []
+    total = 0
+    for source in sources:
+        # What is left for this one: a text of many megabytes is not segmented in vain.
+        limit = max_tokens - total + len(before.ids)
+        if not isinstance(source, str) and len(source) > limit:
+            raise TooManyTokensError(total + len(source))
+        prompt = build_prompt(before, source, eos=eos, max_tokens=limit)
+        total += len(prompt.ids) - len(before.ids)
+        if total > max_tokens:
+            raise TooManyTokensError(total)
+        prompts.append(prompt)
+    return prompts
+
+
+def build_prompt(
+    before: History, source: str | Sequence[int], *, eos: bool, max_tokens: int | None = None
+) -> Prompt:
+    """`source` behind `before`; token ids are taken as they are, not re-segmented.
+
+    Raises TooManyTokensError where a text has more than `max_tokens`, those of `before` included.
+    """
+    if isinstance(source, str):
+        after = before.with_text(source, max_tokens=max_tokens)
+    else:
+        after = before.with_ids(source)
     if isinstance(source, str):
         ids, first = after.tokens(), len(before.ids) + _tokens_before_seam(before, source)
     else:

@@ -29,6 +29,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.pretokenize import MAX_WORD
+from service.text.history import TooManyTokensError
+
 Path = tuple[int, ...]
 Floats = NDArray[np.float32]
 
@@ -105,6 +108,24 @@ def context_tokens(vocabulary: Vocabulary, context: str, *, continuation: bool) 
     spaced = context if context.endswith(" ") else context + " "
     # The last chunk of such a text is the space alone, which is one token.
     return vocabulary.encode(spaced, continuation=continuation)[:-1]
+
+
+def encode_words(vocabulary: Vocabulary, words: Sequence[str], *, max_tokens: int) -> list[Path]:
+    """The tokens of each word behind a finished context.
+
+    Raises TooManyTokensError as soon as there are more than `max_tokens` in all.
+    """
+    encoded: list[Path] = []
+    num_tokens = 0
+    for word in words:
+        # No token has more characters: a word that is far too long is not segmented.
+        if (least := num_tokens + len(word) // (MAX_WORD + 1)) > max_tokens:
+            raise TooManyTokensError(least)
+        encoded.append(tuple(vocabulary.encode(word)))
+        num_tokens += len(encoded[-1])
+        if num_tokens > max_tokens:
+            raise TooManyTokensError(num_tokens)
+    return encoded
 
 
 def word_end_logprob(logprobs: Floats, vocabulary: Vocabulary) -> float:

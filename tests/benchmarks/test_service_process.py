@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.service_process import memory_of, pinned, running_service
+from benchmarks.service_process import cpu_seconds, memory_of, pinned, running_service
 
 CHILD = "import sys; b = b'x' * (64 << 20); print(flush=True); sys.stdin.read()"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
@@ -43,3 +44,12 @@ def test_what_is_started_pinned_stays_on_its_core() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str({core})
     assert os.sched_getaffinity(0) == before
+
+
+def test_computing_is_counted_and_waiting_is_not() -> None:
+    before, begin = cpu_seconds(os.getpid()), time.process_time()
+    time.sleep(0.2)
+    assert cpu_seconds(os.getpid()) - before < 0.1
+    while time.process_time() - begin < 0.2:
+        pass
+    assert 0.2 <= cpu_seconds(os.getpid()) - before < 0.4

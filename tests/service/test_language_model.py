@@ -69,6 +69,20 @@ def test_scores_are_those_of_the_service(model: LanguageModel, ask: Any) -> None
         ]
 
 
+def test_the_words_own_ends_are_in_their_surprisal(model: LanguageModel) -> None:
+    text = "The old man, who had been waiting, sat down."
+    words = model.surprisals(text)
+    assert [word.word for word in words] == text.split()
+    for number, word in enumerate(words):
+        before = " ".join(text.split()[:number])
+        # The same by brute force: P(word and its end | before), given that a word begins there.
+        asked = model.next_word(before, top_k=0, words=[word.word])
+        expected = asked.words[0].logprob - asked.context_end_logprob
+        if number:
+            assert word.logprob == pytest.approx(expected, abs=1e-5)
+    assert model.surprisals(" \n ") == []
+
+
 def test_one_text_is_scored_as_one_of_many(model: LanguageModel) -> None:
     assert model.score(TEXTS[0]) == model.score(TEXTS)[0]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.chat_template import ChatTemplate
-from service.api.client import off_loop, read_history
-from service.api.openai.generation import Job, check_fields, check_work
+from service.api.client import ModelClient, off_loop
+from service.api.openai.jobs import Job, check_fields, check_work
 from service.api.openai.logprobs import LogprobsForm
 from service.api.openai.requests import (
     UNSUPPORTED_CHAT,
@@ -18,7 +18,6 @@ from service.api.openai.requests import (
 )
 from service.api.openai.responses import ChatForm, answer_head
 from service.api.openai.sampling_params import resolve, resolve_seed, sampling_params
-from service.http.dependencies import AppContext
 from service.http.errors import invalid
 from service.served_model import ServedModel
 from service.text.history import History, Prompt
@@ -69,10 +68,11 @@ class Conversation:
         return before.with_text(text).with_control(self.template.end_id)
 
 
-async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletionRequest) -> Job:
+async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
     refuse_unsupported(body.model_extra, UNSUPPORTED_CHAT)
     check_fields(body)
+    model = client.model
     conversation = Conversation(template_of(model))
     conversation.check(body.messages)
     max_tokens, num_top = _max_tokens(body, model), _num_top(body)
@@ -86,11 +86,11 @@ async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletion
         seed=seed,
     )
     num_bos = int(body.state is None)
-    before = await read_history(context, model, state=body.state, bos=bool(num_bos))
+    before = await client.history(state=body.state, bos=bool(num_bos))
     num_characters = sum(len(message.text) for message in body.messages)
     prompt = await off_loop(num_characters, conversation.prompt, before, body.messages)
     params = ("messages", "max_completion_tokens")
-    check_work(context, body, [prompt], max_tokens=max_tokens, params=params)
+    check_work(client, body, [prompt], max_tokens=max_tokens, params=params)
     logprobs = None
     if num_top is not None:
         logprobs = LogprobsForm(
@@ -103,8 +103,7 @@ async def chat_job(context: AppContext, model: ServedModel, body: ChatCompletion
         include_usage=body.include_usage,
     )
     return Job(
-        context=context,
-        model=model,
+        client=client,
         body=body,
         form=form,
         prompts=[prompt],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from service.api.client import off_loop, read_history
-from service.api.openai.generation import Job, check_fields, check_work
+from service.api.client import ModelClient
+from service.api.openai.jobs import Job, check_fields, check_work
 from service.api.openai.logprobs import LogprobsForm
 from service.api.openai.requests import (
     UNSUPPORTED_COMPLETION,
@@ -15,18 +15,17 @@ from service.api.openai.requests import (
 )
 from service.api.openai.responses import CompletionForm, answer_head
 from service.api.openai.sampling_params import resolve, resolve_seed, sampling_params
-from service.http.dependencies import AppContext
-from service.http.errors import check_count, check_token_ids, invalid, too_many
-from service.served_model import ServedModel
-from service.text.history import History, Prompt, build_prompt
+from service.http.errors import check_count, check_token_ids, invalid
+from service.text.history import History, Prompt
 
 Source = str | Sequence[int]
 
 
-async def completion_job(context: AppContext, model: ServedModel, body: CompletionRequest) -> Job:
+async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
     refuse_unsupported(body.model_extra, UNSUPPORTED_COMPLETION)
     check_fields(body)
+    model = client.model
     max_tokens = resolve(body, model, "max_tokens", 16)
     seed = resolve_seed(body)
     sampling = sampling_params(
@@ -37,11 +36,12 @@ async def completion_job(context: AppContext, model: ServedModel, body: Completi
         end_ids=(model.tokenizer.eos_id,),
         seed=seed,
     )
-    sources, num_bos = _sources(context, model, body)
-    before = await read_history(context, model, state=body.state, bos=bool(num_bos))
-    prompts = await off_loop(sum(map(len, sources)), _build, context, before, sources)
+    sources, num_bos = _sources(client, body)
+    before = await client.history(state=body.state, bos=bool(num_bos))
+    prompts = await client.prompts(before, sources, eos=False, param="prompt")
+    _check_begun(prompts)
     params = ("prompt", "max_tokens")
-    check_work(context, body, prompts, max_tokens=max_tokens, params=params)
+    check_work(client, body, prompts, max_tokens=max_tokens, params=params)
     logprobs = None
     if body.logprobs is not None:
         logprobs = LogprobsForm(
@@ -58,8 +58,7 @@ async def completion_job(context: AppContext, model: ServedModel, body: Completi
     )
     wanted_tops = (body.logprobs if body.echo else None, body.prompt_logprobs)
     return Job(
-        context=context,
-        model=model,
+        client=client,
         body=body,
         form=form,
         prompts=prompts,
@@ -70,16 +69,14 @@ async def completion_job(context: AppContext, model: ServedModel, body: Completi
     )
 
 
-def _sources(
-    context: AppContext, model: ServedModel, body: CompletionRequest
-) -> tuple[list[Source], int]:
+def _sources(client: ModelClient, body: CompletionRequest) -> tuple[list[Source], int]:
     """The prompts one by one, and how many begin-of-sequence tokens go before each."""
     sources = _split(body.prompt)
-    check_count("prompt", len(sources), context.settings.max_texts, "prompts")
+    check_count("prompt", len(sources), client.settings.max_texts, "prompts")
     for index, source in enumerate(sources):
         if not isinstance(source, str):
             is_only = source is body.prompt
-            check_token_ids("prompt" if is_only else f"prompt.{index}", source, model.tokenizer)
+            check_token_ids("prompt" if is_only else f"prompt.{index}", source, client.tokenizer)
     bos = body.add_special_tokens
     if bos is None:
         bos = isinstance(sources[0], str)
@@ -97,17 +94,7 @@ def _split(prompt: str | list[str] | list[int] | list[list[int]]) -> list[Source
     return many
 
 
-def _build(context: AppContext, before: History, sources: Sequence[Source]) -> list[Prompt]:
-    """The prompts; gives up as soon as they hold more tokens than a request may."""
-    limit = context.settings.max_prompt_tokens
-    prompts: list[Prompt] = []
-    total = 0
-    for source in sources:
-        prompt = build_prompt(before, source, eos=False)
-        total += len(prompt.ids)
-        if total > limit:
-            raise too_many("prompt", total, limit, "tokens or more")
-        if not prompt.ids and before.start is None:
+def _check_begun(prompts: Sequence[Prompt]) -> None:
+    for prompt in prompts:
+        if not prompt.ids and prompt.before.start is None:
             raise invalid("prompt", "is empty, and without begin-of-sequence nothing precedes it")
-        prompts.append(prompt)
-    return prompts

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
 
+from service.api.client import ModelClient
 from service.api.openai.chat import chat_job
 from service.api.openai.completions import completion_job
-from service.api.openai.generation import run
+from service.api.openai.jobs import Job, answer_whole, check_listed
 from service.api.openai.requests import ChatCompletionRequest, CompletionRequest
 from service.api.openai.responses import ChatCompletionResponse, CompletionResponse, answers
+from service.api.openai.streaming import answer_in_parts
 from service.api.schemas import error_responses
-from service.http.dependencies import Context, resolve_model
 from service.http.json_body import StrictRoute
 
 router = APIRouter(route_class=StrictRoute, tags=["openai"])
@@ -34,11 +35,9 @@ router = APIRouter(route_class=StrictRoute, tags=["openai"])
         **error_responses(),
     },
 )
-async def completions(
-    request: Request, context: Context, body: Annotated[CompletionRequest, Body()]
-) -> Response:
-    model = await resolve_model(request, body.model)
-    return await run(request, await completion_job(context, model, body))
+async def completions(request: Request, body: Annotated[CompletionRequest, Body()]) -> Response:
+    client = await ModelClient.connect(request, body.model)
+    return await _run(request, await completion_job(client, body))
 
 
 @router.post(
@@ -60,7 +59,13 @@ async def completions(
     },
 )
 async def chat_completions(
-    request: Request, context: Context, body: Annotated[ChatCompletionRequest, Body()]
+    request: Request, body: Annotated[ChatCompletionRequest, Body()]
 ) -> Response:
-    model = await resolve_model(request, body.model)
-    return await run(request, await chat_job(context, model, body))
+    client = await ModelClient.connect(request, body.model)
+    return await _run(request, await chat_job(client, body))
+
+
+async def _run(request: Request, job: Job) -> Response:
+    """The answer to a job, whole or in parts. The client's departure ends it."""
+    check_listed(job)
+    return await (answer_in_parts(request, job) if job.body.stream else answer_whole(job))

@@ -202,7 +202,7 @@ async def test_a_state_before_which_nothing_stands_is_refused(client: httpx.Asyn
     ("limits", "message"),
     [
         ({"max_texts": 2}, "3 words, the limit is 2"),
-        ({"max_prompt_tokens": 4}, "tokens, the limit is 4"),
+        ({"max_prompt_tokens": 4}, "tokens or more, the limit is 4"),
     ],
 )
 async def test_limits_are_checked_before_any_work(

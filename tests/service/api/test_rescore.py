@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.tokenizer import Tokenizer
-from service.api.rescore import RescoreRequest
+from service.api.rescore_schemas import RescoreRequest
 from service.engine.request import Priority
 from tests.service.conftest import Serve
 from tests.service.plain_engine import PlainEngine
@@ -349,7 +349,7 @@ async def test_numbers_must_be_finite(client: httpx.AsyncClient, field: str, val
     [
         ({"max_utterances": 2}, "3 utterances, the limit is 2"),
         ({"max_hypotheses": 3}, "4 hypotheses, the limit is 3"),
-        ({"max_prompt_tokens": 20}, "tokens, the limit is 20"),
+        ({"max_prompt_tokens": 20}, "tokens or more, the limit is 20"),
     ],
 )
 async def test_limits_are_checked_before_any_work(

@@ -53,10 +53,23 @@ def test_a_table_has_the_surprisal_of_each_word() -> None:
         assert float(cell[6]) == pytest.approx(-word.logprob / math.log(2), abs=1e-6)
 
 
+def test_a_table_for_studies_of_reading() -> None:
+    arguments = ("--detail", "words", "--format", "tsv", "--word-ends", "own")
+    _, *rows = run(*arguments, stdin="the cat sat\n\nIt rained.\n").splitlines()
+    with LanguageModel.load(SHIPPED) as model:
+        words = [(0, word) for word in model.surprisals("the cat sat")]
+        words += [(2, word) for word in model.surprisals("It rained.")]
+    for row, (number, word) in zip(rows, words, strict=True):
+        cells = row.split("\t")
+        assert (int(cells[0]), cells[2]) == (number, word.word)
+        assert float(cells[5]) == pytest.approx(word.logprob, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
         (["--format", "tsv"], "", "say --detail words"),
+        (["--word-ends", "own"], "", "needs --format tsv"),
         (["--model", "en-smal"], "", "did you mean 'en-small'"),
         ([], '{"txt": "a"}\n', "line 1: the JSON object has no string 'text'"),
         (["no-such-file"], "", "no-such-file"),

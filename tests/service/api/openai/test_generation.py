@@ -21,6 +21,7 @@ from service.http.errors import ApiError
 from service.text.generated_text import TextRules
 from service.text.history import Prompt, begin, build_prompt
 from service.text.stop_strings import StopStrings
+from tests.service.api.clients import make_client
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 
 
@@ -88,7 +89,7 @@ def generation(
         min_tokens=0,
         list_tokens=False,
     )
-    return Generation(engine, request, prompts, rules)
+    return Generation(make_client(engine, tokenizer), request, prompts, rules)
 
 
 async def test_outputs_find_their_continuations(
