@@ -102,7 +102,7 @@ async def get_model(
     try:
         facts = await context.registry.facts(model)
     except UnknownModelError:
-        raise unknown_model(model) from None
+        raise unknown_model(model, context.registry.names()) from None
     except CheckpointError:
         logger.exception("model %r cannot be read", model)
         raise unavailable(f"model {model!r} cannot be read; the server's log says why") from None

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient
 from service.api.schemas import (
+    MAX_LISTED_TOKENS,
     ModelName,
-    RequestModel,
+    NativeRequest,
     StateToken,
     TextOrIds,
     TokenId,
@@ -46,7 +47,7 @@ TokenChoice = Annotated[
 ]
 
 
-class NextTokenRequest(RequestModel):
+class NextTokenRequest(NativeRequest):
     """Where the sequence stands, and what to report of the distribution there."""
 
     model_config = ConfigDict(
@@ -66,8 +67,8 @@ class NextTokenRequest(RequestModel):
         "beginning, none is put and the answer says false",
     )
     top_k: int = Field(10, ge=0, description="how many of the most probable tokens to list")
-    tokens: Annotated[list[TokenChoice], Field(fail_fast=True)] = Field(
-        [], description="tokens to report in any case, by id or by SentencePiece's name"
+    tokens: Annotated[list[TokenChoice], Field(max_length=MAX_LISTED_TOKENS, fail_fast=True)] = (
+        Field([], description="tokens to report in any case, by id or by SentencePiece's name")
     )
     full: bool = Field(False, description="report every token's log-probability, in order of ids")
     return_state: bool = Field(False, description="return the state after the context")

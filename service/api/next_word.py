@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.client import Computed, ModelClient, check_begun, off_loop
-from service.api.schemas import ModelName, RequestModel, StateToken, Usage, error_responses
+from service.api.schemas import ModelName, NativeRequest, StateToken, Usage, error_responses
 from service.engine.request import NextToken, PromptOutput
 from service.engine_state import EngineState
 from service.http.errors import check_count, invalid, too_many
@@ -35,7 +35,7 @@ MAX_EXPANSIONS = 1024
 _WORDS_AT_A_TIME = 64
 
 
-class NextWordRequest(RequestModel):
+class NextWordRequest(NativeRequest):
     """Where the sequence stands, and which words to report."""
 
     model_config = ConfigDict(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.api.schemas import ModelName, RequestModel, StateToken, Usage
+from service.api.schemas import ModelName, NativeRequest, StateToken, Usage, numbers_by_name
 from service.text.rescoring import Normalize
+
+Weights = Annotated[dict[str, float], numbers_by_name(-math.inf, math.inf)]
 
 
 class _Kept(BaseModel):
@@ -27,7 +30,7 @@ class Hypothesis(_Kept):
         description="the recogniser's own score, weighted by 1; all hypotheses of a list have one, "
         "or none has and it counts 0",
     )
-    scores: dict[str, float] | None = Field(
+    scores: Weights | None = Field(
         None, description="further scores by name, weighted by `weights`"
     )
 
@@ -55,7 +58,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class RescoreRequest(RequestModel):
+class RescoreRequest(NativeRequest):
     """N-best lists, and how to combine the language model's score with those they bring.
 
     total = score + sum_k weights[k] * scores[k] + lm_weight * lm_logprob + length_bonus * num_words
@@ -67,7 +70,7 @@ class RescoreRequest(RequestModel):
     utterances: Annotated[list[Utterance], Field(fail_fast=True)]
     lm_weight: float = Field(0.5, description="factor of the language model's ln P")
     length_bonus: float = Field(0.0, description="added for each word; negative is a penalty")
-    weights: dict[str, float] = Field(
+    weights: Weights = Field(
         {}, description="factor of each of `scores`; each hypothesis needs exactly these scores"
     )
     normalize: Normalize = Field(

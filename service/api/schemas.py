@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Annotated, Any, Self
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -15,34 +17,25 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from service.http.errors import ApiError
-
-logger = logging.getLogger(__name__)
+from service.http.errors import UNKNOWN_FIELD, ApiError
 
 
 class RequestModel(BaseModel):
     """A JSON object from a client.
 
-    Types are taken strictly. Null means a field's default. Unknown fields are ignored and logged.
+    Types are taken strictly, but 1.0 is an integer as it is in JSON. Null means a field's default.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_default(cls, data: Any) -> Any:
+    def _as_meant(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            return {key: value for key, value in data.items() if value is not None}
+            return {key: _as_integer(value) for key, value in data.items() if value is not None}
         return data
-
-    @model_validator(mode="after")
-    def _log_unknown(self) -> Self:
-        if self.model_extra:
-            names = repr(sorted(self.model_extra))  # with no line breaks of the client's
-            logger.info("%s: ignored unknown fields: %.200s", type(self).__name__, names)
-        return self
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -54,6 +47,59 @@ class RequestModel(BaseModel):
             if name not in schema.get("required", ()):
                 _allow_null(field)
         return schema
+
+
+class NativeRequest(RequestModel):
+    """A request to a route of this service's own: a field that it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for name in data:
+                if name not in cls.model_fields:
+                    raise PydanticCustomError(
+                        UNKNOWN_FIELD,
+                        "{fault}",
+                        {"field": name, "fault": _unknown(name, cls.model_fields)},
+                    )
+        return data
+
+
+# What the same thing is called by other routes or elsewhere.
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("context", "texts"),
+    "input": ("texts", "context"),
+    "inputs": ("texts", "context"),
+    "text": ("texts", "context"),
+    "sentences": ("texts",),
+    "history": ("context",),
+    "prefix": ("context",),
+    "logprobs": ("top_logprobs", "top_k"),
+    "top_n_tokens": ("top_k",),
+    "n": ("top_k", "top_n"),
+    "add_special_tokens": ("bos",),
+    "nbest": ("utterances",),
+    "hypotheses": ("utterances",),
+    "alpha": ("lm_weight",),
+    "beta": ("length_bonus",),
+    "echo": ("detail",),
+}
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    meant = [other for other in _OTHER_NAMES.get(name, ()) if other in names]
+    meant += get_close_matches(name, names, 1)
+    hint = f"did you mean {meant[0]!r}?" if meant else f"known are {', '.join(names)}"
+    return f"is not a field of this request; {hint}"
+
+
+def _as_integer(value: Any) -> Any:
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if is_whole else value
 
 
 def _allow_null(field: dict[str, Any]) -> None:
@@ -73,6 +119,8 @@ def _kind(value: Any) -> str | None:
 
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
+# Of lists whose items are looked at one by one: more than any vocabulary has tokens.
+MAX_LISTED_TOKENS = 1 << 18
 # Text, or the token ids of one, which are taken as they are.
 TextOrIds = Annotated[
     Annotated[str, Tag("text")] | Annotated[TokenIds, Tag("ids")],
@@ -82,6 +130,30 @@ TextOrIds = Annotated[
         custom_error_message="must be a string or a list of token ids",
     ),
 ]
+
+
+def numbers_by_name(low: float, high: float) -> BeforeValidator:
+    """Of an object of numbers keep one at fault alone: a report of a million takes minutes.
+
+    low, high: the range that the values' own type has.
+    """
+
+    def check(values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if len(values) > MAX_LISTED_TOKENS:
+            raise PydanticCustomError(
+                "too_long", f"has {len(values)} entries, the limit is {MAX_LISTED_TOKENS}"
+            )
+        for name, value in values.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not low <= value <= high:
+                return {name: value}
+        return values
+
+    return BeforeValidator(check)
+
+
 ModelName = Annotated[
     str, Field(description='name of a served model; "default" is the one the server was started on')
 ]

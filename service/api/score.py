@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.client import ModelClient, off_loop
 from service.api.schemas import (
     ModelName,
-    RequestModel,
+    NativeRequest,
     StateToken,
     TextOrIds,
     TokenLogprob,
@@ -26,7 +26,7 @@ from service.text.history import Prompt
 from service.text.score_figures import Detail, describe_score
 
 
-class ScoreRequest(RequestModel):
+class ScoreRequest(NativeRequest):
     """Texts to score, each on its own, after one shared context or state."""
 
     model_config = ConfigDict(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -60,14 +62,16 @@ async def resolve_model(request: Request, name: str | None) -> ServedModel:
     try:
         return await exit_stack(request.scope).enter_async_context(registry.lease(name))
     except UnknownModelError:
-        raise unknown_model(str(name)) from None
+        raise unknown_model(str(name), registry.names()) from None
 
 
-def unknown_model(name: str) -> ApiError:
-    """The 404 for a name that no model has."""
+def unknown_model(name: str, served: Sequence[str]) -> ApiError:
+    """The 404 for a name that no model has, with the nearest of those `served`."""
+    nearest = get_close_matches(name, served, 1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "GET /v1/models lists what is"
     return ApiError(
         404,
-        f"model: {name!r} is not served here; GET /v1/models lists what is",
+        f"model: {name[:80]!r} is not served here; {hint}",
         code="model_not_found",
         param="model",
     )

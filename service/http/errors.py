@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from models.tokenizer import Tokenizer
 from service.engine.hosts.async_engine import EngineUnavailableError, QueueFullError
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 _MAX_QUOTED = 80
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxlist, _short.maxdict, _short.maxstring = 4, 40, 20, 4 * _MAX_QUOTED
+# Pydantic's name for the fault of a field that a route does not know; context: field, fault.
+UNKNOWN_FIELD = "unknown_field"
 
 
 class ApiError(HTTPException):
@@ -120,7 +123,9 @@ def as_api_error(error: BaseException) -> ApiError:
 def install_error_handlers(app: FastAPI) -> None:
     """Take every kind of refusal over from FastAPI, whose own form must never appear."""
 
-    async def handle(_request: Request, error: Exception) -> Response:
+    async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 404:
+            error = _without_route(error, request)
         return as_api_error(error).response()
 
     for kind in (HTTPException, RequestValidationError, QueueFullError, EngineUnavailableError):
@@ -138,6 +143,19 @@ def _http_error(error: HTTPException) -> ApiError:
     )
 
 
+def _without_route(error: HTTPException, request: Request) -> HTTPException:
+    """Where only the base URL's /v1 is missing, or is there twice, say so."""
+    if isinstance(error, ApiError):
+        return error
+    path = request.url.path
+    meant = path[3:] if path.startswith("/v1/") else f"/v1{path}"
+    scope = {**request.scope, "path": meant}
+    if all(route.matches(scope)[0] is Match.NONE for route in request.app.routes):
+        return error
+    hint = f"no such route; did you mean {meant}? OpenAI's clients need a base URL that ends in /v1"
+    return ApiError(404, hint, code="not_found")
+
+
 def _validation_error(error: RequestValidationError) -> ApiError:
     """The first fault that pydantic found, with the field's place as the client wrote it."""
     fault = error.errors()[0]
@@ -146,11 +164,15 @@ def _validation_error(error: RequestValidationError) -> ApiError:
         return invalid(str(location[-1]), fault["msg"])
     if not isinstance(error.body, dict):
         return invalid(None, _not_an_object(error.body), code="invalid_json")
+    if fault["type"] == UNKNOWN_FIELD:
+        location.append(fault["ctx"]["field"])
     param = ".".join(map(str, _place(location[1:], error.body, fault["type"]))) or None
+    if fault["type"] == UNKNOWN_FIELD:
+        return invalid(param, fault["msg"], code=UNKNOWN_FIELD)
     if fault["type"] == "missing":
         return invalid(param, "is required", code="missing_field")
     message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] != "value_error":
+    if fault["type"] not in ("value_error", "too_long"):
         message += f", not {_quoted(fault['input'])}"
     return invalid(param, message[0].lower() + message[1:])
 

@@ -25,7 +25,14 @@ from models.declarations import (
     TopP,
     TypicalP,
 )
-from service.api.schemas import ModelName, RequestModel, TokenId, TokenIds
+from service.api.schemas import (
+    MAX_LISTED_TOKENS,
+    ModelName,
+    RequestModel,
+    TokenId,
+    TokenIds,
+    numbers_by_name,
+)
 from service.http.errors import invalid
 
 _Values = tuple[Any, ...]
@@ -105,6 +112,7 @@ def _same(value: Any, neutral: Any) -> bool:
 
 
 MAX_CHOICES = 128
+MAX_MESSAGES = 16_384
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 1000
 MAX_BAD_WORDS = 256
@@ -135,9 +143,12 @@ PromptField = Annotated[
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 StopField = Annotated[
     Annotated[StopString, Tag("text")]
-    | Annotated[list[StopString], Field(max_length=MAX_STOPS), Tag("list of text")],
+    | Annotated[list[StopString], Field(max_length=MAX_STOPS, fail_fast=True), Tag("list of text")],
     _either(f"must be a string or a list of at most {MAX_STOPS} strings"),
 ]
+
+
+Biases = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], numbers_by_name(-100, 100)]
 
 
 class StreamOptions(RequestModel):
@@ -188,20 +199,23 @@ class GenerationRequest(RequestModel):
     repetition_penalty: RepetitionPenalty | None = Field(
         None, description="above 1 discourages tokens of prompt and text (1)"
     )
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(
-        {}, description="by token id, what is added to its logit"
-    )
+    logit_bias: Biases = Field({}, description="by token id, what is added to its logit")
     min_tokens: TokenCount | None = Field(
         None, description="neither stop tokens nor stop strings end the text before (0)"
     )
-    stop_token_ids: TokenIds = Field([], description="tokens that end the text")
+    stop_token_ids: TokenIds = Field(
+        [], max_length=MAX_LISTED_TOKENS, description="tokens that end the text"
+    )
     ignore_eos: bool = Field(
         False, description="end-of-sequence, and in a chat end-of-turn, is never generated"
     )
-    allowed_token_ids: PromptIds | None = Field(None, description="nothing else is generated")
+    allowed_token_ids: PromptIds | None = Field(
+        None, max_length=MAX_LISTED_TOKENS, description="nothing else is generated"
+    )
     bad_words: list[StopString] = Field(
         [],
         max_length=MAX_BAD_WORDS,
+        fail_fast=True,
         description="words whose token sequences are never completed",
     )
     use_beam_search: bool = Field(
@@ -299,6 +313,11 @@ class ChatMessage(RequestModel):
         return "".join(part.text for part in self.content)
 
 
+Messages = Annotated[
+    list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+]
+
+
 class ChatCompletionRequest(GenerationRequest):
     """Answer a conversation. Null means a field's default."""
 
@@ -314,7 +333,7 @@ class ChatCompletionRequest(GenerationRequest):
         }
     )
 
-    messages: Annotated[list[ChatMessage], _FULL_LIST] = Field(
+    messages: Messages = Field(
         description="the conversation, or what follows the one that `state` stands for"
     )
     max_tokens: TokenCount | None = Field(None, description="older name of `max_completion_tokens`")

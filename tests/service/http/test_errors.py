@@ -162,3 +162,33 @@ async def test_long_values_are_not_echoed_whole(client: httpx.AsyncClient) -> No
 async def test_a_million_faults_are_one_answer(client: httpx.AsyncClient) -> None:
     response = await client.post("/v1/score", json={"texts": [True] * 10**6})
     assert error_of(response, 400)["param"] == "texts.0"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("POST", "/chat/completions", "/v1/chat/completions"),
+        ("GET", "/models", "/v1/models"),
+        ("POST", "/v1/tokenize", "/tokenize"),
+    ],
+)
+async def test_a_base_url_that_is_nearly_right_is_told(
+    client: httpx.AsyncClient, method: str, path: str, meant: str
+) -> None:
+    error = error_of(await client.request(method, path), 404)
+    assert f"did you mean {meant}?" in error["message"]
+    assert error["code"] == "not_found"
+
+
+async def test_a_model_that_is_nearly_right_is_told(client: httpx.AsyncClient) -> None:
+    for response in (
+        await client.post("/v1/score", json={"texts": [], "model": "tinny"}),
+        await client.get("/v1/models/tinny"),
+    ):
+        assert "did you mean 'tiny'?" in error_of(response, 404)["message"]
+
+
+async def test_what_is_quoted_of_a_huge_value_is_its_beginning(client: httpx.AsyncClient) -> None:
+    body = {"texts": {"a": ["x" * 1000] * 1000}}
+    message = error_of(await client.post("/v1/score", json=body), 400)["message"]
+    assert len(message) < 200
