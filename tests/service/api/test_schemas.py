@@ -16,7 +16,9 @@ class Numbers(RequestModel):
     count: int = 3
     factor: float = 0.5
     flag: bool = False
-    by_name: Annotated[dict[str, Annotated[float, Field(ge=-1, le=1)]], numbers_by_name(-1, 1)] = {}
+    by_name: Annotated[dict[str, Annotated[float, Field(ge=-1, le=1)]], numbers_by_name(-1, 1)] = (
+        Field({})
+    )
 
 
 class Native(NativeRequest):
