@@ -192,7 +192,8 @@ async def test_refusals_name_the_field(
 async def test_a_state_before_which_nothing_stands_is_refused(client: httpx.AsyncClient) -> None:
     body = {"texts": ["ca"], "bos": False, "eos": False, "return_state": True}
     state = (await client.post("/v1/score", json=body)).json()["data"][0]["state"]
-    for path, rest in (("next-word", {}), ("rescore", {"utterances": []})):
+    others: dict[str, dict[str, Any]] = {"next-word": {}, "rescore": {"utterances": []}}
+    for path, rest in others.items():
         response = await client.post(f"/v1/{path}", json={"state": state, **rest})
         assert response.status_code == 400
         assert response.json()["error"]["param"] == "state"
