@@ -7,8 +7,9 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import click
 import uvicorn
@@ -16,6 +17,7 @@ import uvicorn
 from models.checkpoint import num_parameters
 from service.app import create_app
 from service.engine.hosts.async_engine import AsyncEngine
+from service.http.connection import BoundedConnection, ConnectionLimits
 from service.http.dependencies import AppContext
 from service.served_model import ServedModel
 from service.settings import Settings
@@ -57,13 +59,17 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: Callable[..., Any], context: AppContext) -> None:
         """`app`: an ASGI application over `context`."""
-        self.context = context
+        self.context, settings = context, context.settings
         config = uvicorn.Config(
             app,
-            host=context.settings.host,
-            port=context.settings.port,
+            host=settings.host,
+            port=settings.port,
             log_config=None,
             access_log=False,
+            http=cast(Any, partial(BoundedConnection, limits=ConnectionLimits.of(settings))),
+            ws="none",
+            backlog=min(settings.max_connections, 2048),
+            timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=_LAST_WORDS_S,
         )
         super().__init__(config)

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     )
     replicas: int = Field(EngineOptions.replicas, ge=1, description="engine processes per model")
     threads: int = Field(EngineOptions.threads, ge=1, description="threads of each engine process")
+    engine_timeout_s: float = Field(
+        EngineOptions.timeout_s,
+        ge=1,
+        description="seconds without a sign of life after which an engine process counts as hung "
+        "and is replaced",
+    )
     max_num_seqs: int = Field(
         EngineOptions.max_num_seqs,
         ge=1,
@@ -84,7 +90,32 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(
         15, gt=0, description="seconds of silence after which a stream sends a comment line"
     )
+    max_connections: int = Field(
+        1024, ge=1, description="connections open at a time; above it: 503 and closed"
+    )
+    max_header_bytes: int = Field(
+        32 << 10, ge=1024, description="size of a request's line and headers, in bytes; above: 431"
+    )
+    header_timeout_s: float = Field(
+        10, gt=0, description="seconds in which a request's headers must arrive"
+    )
+    body_timeout_s: float = Field(
+        60, gt=0, description="seconds in which a request's body must arrive; later: 408"
+    )
+    write_timeout_s: float = Field(
+        30,
+        gt=0,
+        description="seconds in which a client must take some of its answer, or is cut off",
+    )
+    keep_alive_s: int = Field(
+        65, ge=1, description="seconds that an idle connection stays open between requests"
+    )
     max_body_bytes: int = Field(16 * _MIB, ge=1, description="size of a request's body, in bytes")
+    max_body_memory_mb: int = Field(
+        256,
+        ge=1,
+        description="all bodies together that are being received, in MiB; above it: 503",
+    )
     max_texts: int = Field(4096, ge=1, description="texts or prompts in one request")
     max_utterances: int = Field(4096, ge=1, description="N-best lists in one request")
     max_hypotheses: int = Field(16384, ge=1, description="hypotheses in one request, all lists")
@@ -117,6 +148,7 @@ class Settings(BaseSettings):
             max_num_seqs=self.max_num_seqs,
             max_waiting=self.max_waiting,
             cache_bytes=self.cache_mb * _MIB,
+            timeout_s=self.engine_timeout_s,
         )
 
     @field_validator("api_keys", mode="before")

@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +27,7 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 OPEN_WITHOUT_KEY = "/health/live"
 _PAGE = re.compile(r"/|/static/[^/]+")  # files that everybody has who has the package
 _ALIVE_WHILE_DRAINING = ("/health/live", "/health/ready", "/metrics")
+_DISCARD_S = 1.0
 
 GetContext = Callable[[], AppContext]
 
@@ -120,7 +121,10 @@ class BodyMiddleware:
 
     def __init__(self, app: ASGIApp, context: GetContext) -> None:
         self.app = app
-        self._limit = context().settings.max_body_bytes
+        settings = context().settings
+        self._limit, self._timeout_s = settings.max_body_bytes, settings.body_timeout_s
+        # Bytes of bodies that have begun to arrive, of all clients together.
+        self._most_held, self._num_held = settings.max_body_memory_mb << 20, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -129,7 +133,7 @@ class BodyMiddleware:
         try:
             body = await self._read(scope, receive)
         except ApiError as error:
-            await error.response()(scope, receive, send)
+            await _refuse(error, scope, receive, send)
             return
         if body is None:
             return
@@ -140,27 +144,47 @@ class BodyMiddleware:
         length = Headers(scope=scope).get("content-length", "0")
         if len(length) > len(str(self._limit)) or int(length) > self._limit:
             raise self._too_large()
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._limit:
-                raise self._too_large()
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    chunk = message.get("body", b"")
+                    self._num_held += len(chunk)
+                    body += chunk
+                    self._check(len(body))
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise self._refusal(
+                408, f"the body did not arrive within {self._timeout_s:g} s", "request_timeout"
+            ) from None
+        finally:
+            self._num_held -= len(body)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise self._too_large()
+        if self._num_held > self._most_held:
+            raise self._refusal(
+                503, "too many bodies are being received at once; come again", "unavailable"
+            )
 
     def _too_large(self) -> ApiError:
-        return ApiError(
-            413,
-            f"the body is larger than the limit of {self._limit} bytes",
-            code="body_too_large",
-            # What is left of the body is not read: the connection cannot serve another request.
-            headers={"connection": "close"},
+        limit = self._limit
+        return self._refusal(
+            413, f"the body is larger than the limit of {limit} bytes", "body_too_large"
         )
+
+    def _refusal(self, status: int, message: str, code: str) -> ApiError:
+        # What is left of the body is not read: the connection cannot serve another request.
+        headers = {"connection": "close"}
+        if status == 503:
+            headers["retry-after"] = "1"
+        kind = "server_error" if status == 503 else "invalid_request_error"
+        return ApiError(status, message, code=code, type=kind, headers=headers)
 
     async def _run(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         is_read, is_answered, has_left = False, False, asyncio.Event()
@@ -197,6 +221,23 @@ class BodyMiddleware:
             task.uncancel()
         finally:
             watcher.cancel()
+
+
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer at once, then read on for a moment before the connection is closed.
+
+    Closed while data arrive, it would be reset, and the answer lost on its way.
+    """
+
+    async def send_unfinished(message: Message) -> None:
+        await send({**message, "more_body": True} if "body" in message else message)
+
+    await error.response()(scope, receive, send_unfinished)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_S):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 MIDDLEWARE = (RequestMiddleware, KeyMiddleware, DrainMiddleware, BodyMiddleware)
