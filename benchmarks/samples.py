@@ -13,7 +13,7 @@ from models.checkpoint import Checkpoint
 from service.engine.engine import Engine
 from service.engine.request import EngineRequest, SamplingParams
 
-_TEXT_TOKENS, _ANSWER_TOKENS = 60, 40
+_TEXT_TOKENS, ANSWER_TOKENS = 60, 40
 PROMPTS: dict[str, tuple[str, ...]] = {
     "en": (
         "It was a dark night and",
@@ -78,7 +78,7 @@ class Writer:
             ids += template.turn("system", system)
         for seed, turn in enumerate(turns, number * len(turns)):
             ids += [*template.turn("user", turn), template.opening]
-            drawn = self._draw(ids, seed, _ANSWER_TOKENS, (template.end_id,))
+            drawn = self._draw(ids, seed, ANSWER_TOKENS, (template.end_id,))
             ids += [*drawn, template.end_id]
             answers.append((turn, self.tokenizer.decode(drawn)))
         return answers
