@@ -1,9 +1,11 @@
 """How good a checkpoint is: every test set, carried and restarted, fp32 and int8, beside xz.
 
-    python -m benchmarks.quality --model models/pretrained/en-small --data DIR [--write]
-        [--baselines CHECKPOINT ...]
+    python -m benchmarks.quality --model models/pretrained/en-small --data DIR [--prepared DIR]
+        [--write] [--baselines CHECKPOINT ...]
 
-`DIR` holds the corpora, a folder each (docs/training.md lists them). Figures are those of
+`--data` holds the corpora, a folder each (docs/training.md lists them); `--prepared` what
+`python -m training prepare` made of them, for authors never seen and for dialogues with the system
+line of their kind. Figures are those of
 `python -m training evaluate`. int8 is measured with the engine itself, on the same lines as its
 fp32. Baselines are checkpoints of other architectures, measured on the same files. With --write all
 goes into the checkpoint's metrics.json, from where the service and the model card take it. Ends in
@@ -18,7 +20,7 @@ import lzma
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +28,14 @@ import numpy as np
 import zstandard
 
 from benchmarks.driving import scored_prompts
+from benchmarks.test_sets import LANGUAGES, TestSets, sets_in
 from models.activation_scales import INT8_LOSS_METRIC
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
 from service.engine.hosts.async_engine import EngineOptions
 from service.engine.hosts.loading import load_engine
 from training.corpus import Source, read_lines, read_source
-from training.evaluate import LineEnd, evaluate_file, model_of
+from training.evaluate import evaluate_file, model_of
 
-TestSets = Mapping[str, tuple[str, LineEnd]]
-ENGLISH: TestSets = {
-    "wikitext-2": ("wikitext-2/test.txt.xz", "newline"),
-    "english-novels": ("english-novels/test.txt.xz", "newline"),
-    "common-voice-en": ("common-voice-sentences/en.test.txt.xz", "eos"),
-    "librispeech-style": ("librispeech-libritts-sentences/valid.txt.xz", "eos"),
-    "sgd": ("sgd-dialogues/test.jsonl.xz", "newline"),
-    "topical-chat": ("topical-chat-dialogues/test.jsonl.xz", "newline"),
-    "chitchat": ("chitchat-dialogues/test.jsonl.xz", "newline"),
-    "taskmaster4": ("taskmaster4-dialogues/test.jsonl.xz", "newline"),
-}
-RUSSIAN: TestSets = {
-    "russian-novels": ("russian-novels/test.txt.xz", "newline"),
-    "common-voice-ru": ("common-voice-sentences/ru.test.txt.xz", "eos"),
-}
-_LANGUAGES = {"en": ENGLISH, "ru": RUSSIAN}
 _INT8_LINES = 400  # of each test set
 
 
@@ -56,7 +43,8 @@ def text_lines(path: Path) -> list[str]:
     """The lines that are counted: of a dialogue, its turns."""
     if ".jsonl" in path.suffixes:
         documents = read_source(Source(path=path))
-        return [turn.content for document in documents for turn in document.turns]
+        turns = [turn for document in documents for turn in document.turns]
+        return [turn.content for turn in turns if turn.role != "system"]
     return list(read_lines(path))
 
 
@@ -70,13 +58,11 @@ def compressed_bits_per_byte(lines: Sequence[str]) -> dict[str, float]:
     return {f"{name}_bits_per_byte": 8 * len(out) / len(data) for name, out in packed.items()}
 
 
-def measure_sets(
-    checkpoint: Checkpoint, data: Path, sets: TestSets
-) -> Iterator[tuple[str, dict[str, float]]]:
+def measure_sets(checkpoint: Checkpoint, sets: TestSets) -> Iterator[tuple[str, dict[str, float]]]:
     """Per test set: with state carried through it, and restarted at every line."""
     model = model_of(checkpoint)
-    for name, (file, line_end) in sets.items():
-        path, started = data / file, time.monotonic()
+    for name, (path, line_end) in sets.items():
+        started = time.monotonic()
         carried = evaluate_file(model, checkpoint.tokenizer, path)
         restarted = evaluate_file(
             model, checkpoint.tokenizer, path, restart_lines=True, line_end=line_end
@@ -92,33 +78,31 @@ def measure_sets(
         yield name, figures
 
 
-def measure_compression(data: Path, sets: TestSets) -> dict[str, dict[str, float]]:
+def measure_compression(sets: TestSets) -> dict[str, dict[str, float]]:
     return {
         name: {
             key: round(value, 4)
-            for key, value in compressed_bits_per_byte(text_lines(data / file)).items()
+            for key, value in compressed_bits_per_byte(text_lines(path)).items()
         }
-        for name, (file, _) in sets.items()
+        for name, (path, _) in sets.items()
     }
 
 
-def measure_baseline(folder: Path, data: Path, sets: TestSets) -> tuple[str, dict[str, Any]]:
+def measure_baseline(folder: Path, sets: TestSets) -> tuple[str, dict[str, Any]]:
     """Architecture, and what is known of a checkpoint of it."""
     checkpoint = load_checkpoint(folder)
     return checkpoint.model.architecture, {
         "parameters": sum(weights.size for weights in checkpoint.weights.values()),
         "training_tokens": checkpoint.training["config"]["loop"]["max_tokens"],
-        "test_sets": dict(measure_sets(checkpoint, data, sets)),
+        "test_sets": dict(measure_sets(checkpoint, sets)),
     }
 
 
-def compare_int8(
-    folder: Path, checkpoint: Checkpoint, data: Path, sets: TestSets
-) -> dict[str, float]:
+def compare_int8(folder: Path, checkpoint: Checkpoint, sets: TestSets) -> dict[str, float]:
     """int8 against fp32, both by the engine: relative loss, and differences a token in nats."""
     tokenizer, prompts = checkpoint.tokenizer, list[list[int]]()
-    for file, _ in sets.values():
-        lines = [line for line in text_lines(data / file) if line]
+    for path, _ in sets.values():
+        lines = [line for line in text_lines(path) if line]
         step = max(1, len(lines) // _INT8_LINES)
         prompts += [[tokenizer.bos_id, *tokenizer.encode(line)] for line in lines[::step]]
     values = {}
@@ -139,24 +123,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
-    parser.add_argument("--language", default="en", choices=list(_LANGUAGES))
+    parser.add_argument("--prepared", type=Path, help="folder that `training prepare` wrote")
+    parser.add_argument("--language", default="en", choices=list(LANGUAGES))
     parser.add_argument("--only", nargs="*", help="names of test sets")
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], metavar="CHECKPOINT")
     parser.add_argument("--write", action="store_true", help="into the checkpoint's metrics.json")
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.model)
-    sets = _LANGUAGES[options.language]
+    sets = sets_in(options.language, options.data, options.prepared)
     if options.only is not None:
         sets = {name: sets[name] for name in options.only}
-    result: dict[str, Any] = compare_int8(options.model, checkpoint, options.data, sets)
+    result: dict[str, Any] = compare_int8(options.model, checkpoint, sets)
     assert math.isfinite(result[INT8_LOSS_METRIC])
-    compressed = measure_compression(options.data, sets)
+    compressed = measure_compression(sets)
     result["test_sets"] = {
-        name: figures | compressed[name]
-        for name, figures in measure_sets(checkpoint, options.data, sets)
+        name: figures | compressed[name] for name, figures in measure_sets(checkpoint, sets)
     }
     if options.baselines:
-        measured = (measure_baseline(folder, options.data, sets) for folder in options.baselines)
+        measured = (measure_baseline(folder, sets) for folder in options.baselines)
         result["baselines"] = dict(measured)
     if options.write:
         record_metrics(options.model, {**checkpoint.metrics, **result}, checkpoint.card)

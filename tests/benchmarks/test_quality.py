@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks.model_s import random_weights
 from benchmarks.quality import (
-    TestSets,
     compare_int8,
     compressed_bits_per_byte,
     measure_baseline,
@@ -18,14 +17,19 @@ from benchmarks.quality import (
     measure_sets,
     text_lines,
 )
+from benchmarks.test_sets import TestSets, sets_in
 from models.activation_scales import INT8_LOSS_METRIC
 from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from training.evaluate import evaluate_file, model_of
 
-SETS: TestSets = {"prose": ("prose.txt", "newline"), "chat": ("chat.jsonl", "newline")}
 TURNS = ({"role": "user", "content": "hello"}, {"role": "assistant", "content": "the cat"})
+
+
+@pytest.fixture
+def sets(data: Path) -> TestSets:
+    return {"prose": (data / "prose.txt", "newline"), "chat": (data / "chat.jsonl", "newline")}
 
 
 @pytest.fixture
@@ -60,11 +64,13 @@ def saved(
     return folder
 
 
-def test_figures_are_those_of_the_evaluation(data: Path, tokenizer: Tokenizer) -> None:
+def test_figures_are_those_of_the_evaluation(
+    data: Path, sets: TestSets, tokenizer: Tokenizer
+) -> None:
     checkpoint = load_checkpoint(saved(data / "model", tokenizer, "lstm", {}))
-    found = dict(measure_sets(checkpoint, data, SETS))
-    for name, (file, _) in SETS.items():
-        path, model = data / file, model_of(checkpoint)
+    found = dict(measure_sets(checkpoint, sets))
+    for name, (path, _) in sets.items():
+        model = model_of(checkpoint)
         carried = evaluate_file(model, tokenizer, path)
         restarted = evaluate_file(model, tokenizer, path, restart_lines=True)
         assert found[name]["bits_per_byte"] == pytest.approx(carried.bits_per_byte, abs=1e-4)
@@ -74,30 +80,49 @@ def test_figures_are_those_of_the_evaluation(data: Path, tokenizer: Tokenizer) -
         assert carried.nll != restarted.nll
 
 
-def test_a_baseline_is_measured_on_the_same_sets(data: Path, tokenizer: Tokenizer) -> None:
+def test_a_baseline_is_measured_on_the_same_sets(
+    data: Path, sets: TestSets, tokenizer: Tokenizer
+) -> None:
     training = {"config": {"loop": {"max_tokens": 1234}}}
     folder = saved(data / "baseline", tokenizer, "elman", training)
-    architecture, found = measure_baseline(folder, data, SETS)
+    architecture, found = measure_baseline(folder, sets)
     checkpoint = load_checkpoint(folder)
     assert architecture == "elman"
     assert found["training_tokens"] == 1234
     assert found["parameters"] == 300 * 16 + 2 * (2 * 16 * 16 + 16)
-    assert found["test_sets"] == dict(measure_sets(checkpoint, data, SETS))
+    assert found["test_sets"] == dict(measure_sets(checkpoint, sets))
 
 
-def test_compression_counts_each_line_and_its_newline(data: Path) -> None:
+def test_compression_counts_each_line_and_its_newline(data: Path, sets: TestSets) -> None:
     lines = ["абв"] * 4000
     found = compressed_bits_per_byte(lines)
     assert set(found) == {"xz_bits_per_byte", "zstd_bits_per_byte"}
     assert all(0 < value < 0.1 for value in found.values())
-    assert set(measure_compression(data, SETS)) == set(SETS)
+    assert set(measure_compression(sets)) == set(sets)
     assert text_lines(data / "chat.jsonl") == ["hello", "the cat"]
 
 
-def test_int8_is_compared_with_fp32_on_real_lines(data: Path, tokenizer: Tokenizer) -> None:
+def test_int8_is_compared_with_fp32_on_real_lines(
+    data: Path, sets: TestSets, tokenizer: Tokenizer
+) -> None:
     folder = saved(data / "model", tokenizer, "lstm", {})
-    found = compare_int8(folder, load_checkpoint(folder), data, SETS)
-    lines = [line for file, _ in SETS.values() for line in text_lines(data / file) if line]
+    found = compare_int8(folder, load_checkpoint(folder), sets)
+    lines = [line for path, _ in sets.values() for line in text_lines(path) if line]
     assert found["int8_compared_tokens"] == sum(len(tokenizer.encode(line)) for line in lines)
     assert 0 < found["int8_mean_difference_nats"] <= found["int8_largest_difference_nats"] < 0.1
     assert abs(found[INT8_LOSS_METRIC]) < 0.01
+
+
+def test_what_was_prepared_is_measured_where_it_is_given(tmp_path: Path) -> None:
+    corpora, prepared = tmp_path / "data", tmp_path / "made"
+    alone, both = sets_in("en", corpora, None), sets_in("en", corpora, prepared)
+    assert alone["wikitext-2"] == (corpora / "wikitext-2/test.txt.xz", "newline")
+    assert both["unseen-hope"] == (prepared / "held-out/hope.txt", "newline")
+    assert both.items() > alone.items()
+    assert sets_in("ru", corpora, prepared) == sets_in("ru", corpora, None)
+
+
+def test_system_turns_are_no_lines(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps({"turns": [{"role": "system", "content": "x"}, *TURNS]}))
+    assert text_lines(path) == ["hello", "the cat"]

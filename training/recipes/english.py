@@ -7,8 +7,9 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from training.corpus import asr_text
 from training.recipes import dialogues, kinds, prose
-from training.recipes.recipe import Corpora, Part
+from training.recipes.recipe import Corpora, Part, Role
 from training.recipes.small_talk import small_talk
 
 # Nothing by them is trained on; a work of each is written for the test of authors never seen.
@@ -103,33 +104,34 @@ def _tasks(corpora: Corpora) -> Iterator[Part]:
         tagged = dialogues.tagged(dialogues.share_of(train, share), system)
         options = f"asr=0.2,repeat={repeat}"
         yield Part(name=f"{name}.jsonl", options=options, lines=dialogues.dump(tagged))
-        for role, part in (("valid", valid), ("test", 1.0)):
+        shares: dict[Role, float] = {"valid": valid, "test": 1.0}
+        for role, part in shares.items():
             some = dialogues.parse(corpora.lines(f"{name}-dialogues/{role}.jsonl.xz"))
             tagged = dialogues.tagged(dialogues.share_of(some, part), system)
-            yield Part(
-                name=f"{name}.{role}.jsonl",
-                role="valid" if role == "valid" else "test",
-                lines=dialogues.dump(tagged),
-            )
+            yield Part(name=f"{name}.{role}.jsonl", role=role, lines=dialogues.dump(tagged))
 
 
 def _speech(corpora: Corpora) -> Iterator[Part]:
     """Spontaneous speech: some as dialogues of its kind, some as a recogniser hears a turn."""
-    for role, name in (("train", "court.jsonl"), ("valid", "court.valid.jsonl")):
+    names: dict[Role, str] = {"train": "court", "valid": "court.valid", "test": "court.test"}
+    for role, name in names.items():
         arguments = dialogues.parse(corpora.lines(f"scotus-arguments/{role}.jsonl.xz"))
         some = dialogues.tagged(dialogues.share_of(arguments, 0.3), kinds.COURT)
-        yield Part(
-            name=name,
-            role="train" if role == "train" else "valid",
-            options="asr=0.2" if role == "train" else "",
-            lines=dialogues.dump(some),
-        )
+        options = "asr=0.2" if role == "train" else ""
+        yield Part(name=f"{name}.jsonl", role=role, options=options, lines=dialogues.dump(some))
     arguments = dialogues.parse(corpora.lines("scotus-arguments/train.jsonl.xz"))
     turns = dialogues.spoken_turns(dialogues.share_of(arguments, 0.15))
     yield Part(name="court-turns.txt", options="lines,asr=0.75", lines=turns)
 
 
 def _held_out(corpora: Corpora) -> Iterator[Part]:
+    """Tests that need some work: authors never seen, and test files as recognisers write."""
+    for name, file in (
+        ("english-novels", "english-novels/test.txt.xz"),
+        ("common-voice", "common-voice-sentences/en.test.txt.xz"),
+    ):
+        spoken = filter(None, map(asr_text, corpora.lines(file)))
+        yield Part(name=f"spoken/{name}.txt", role="test", lines=spoken)
     for author, (corpus, title) in HELD_OUT_WORKS.items():
         lines = prose.work(corpora.lines(f"{corpus}/train.txt.xz"), title)
         yield Part(name=f"held-out/{author}.txt", role="test", lines=lines)
