@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from service.engine.stats import EngineStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # A next-token request takes a few milliseconds, a long completion seconds.
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
-EngineStats = Callable[[], Mapping[str, Mapping[str, float]]]
+StatsByModel = Callable[[], Mapping[str, EngineStats]]
 
 
 class Metrics:
     """What the HTTP layer counts, and what each engine tells of itself."""
 
-    def __init__(self, engine_stats: EngineStats) -> None:
+    def __init__(self, engine_stats: StatsByModel) -> None:
         """`engine_stats`: per model name, the engine's counters and gauges by name."""
         self.registry = CollectorRegistry()
         self.requests = Counter(
@@ -61,18 +63,19 @@ class Metrics:
 
 
 class _EngineCollector(Collector):
-    def __init__(self, engine_stats: EngineStats) -> None:
+    def __init__(self, engine_stats: StatsByModel) -> None:
         self._engine_stats = engine_stats
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        families: dict[str, GaugeMetricFamily] = {}
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for model, stats in self._engine_stats().items():
-            for name, value in stats.items():
-                family = families.setdefault(
-                    name,
-                    GaugeMetricFamily(
-                        f"lstm_serve_engine_{name}", f"The engine's {name}.", labels=("model",)
-                    ),
-                )
-                family.add_metric((model,), value)
+            for family_of, values in (
+                (CounterMetricFamily, stats.counters),
+                (GaugeMetricFamily, stats.gauges),
+            ):
+                for name, value in values.items():
+                    if name not in families:
+                        full_name, help_text = f"lstm_serve_engine_{name}", f"The engine's {name}."
+                        families[name] = family_of(full_name, help_text, labels=("model",))
+                    families[name].add_metric((model,), value)
         yield from families.values()

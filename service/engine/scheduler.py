@@ -43,12 +43,21 @@ class Scheduler(Generic[S]):
     Interactive sequences go first. While any of them runs or waits, bulk sequences hold at most
     `bulk_rows` rows, for a step costs the more the more rows it has, and streams wait for it.
     Among equals requests take turns, and a sequence that has held a row for `quantum` steps gives
-    it up if others wait.
+    it up if others wait. A request of many sequences does not keep others from their first row, nor
+    hold more than `request_rows` while others wait.
     """
 
-    def __init__(self, max_num_seqs: int, *, bulk_rows: int | None = None, quantum: int = 256):
+    def __init__(
+        self,
+        max_num_seqs: int,
+        *,
+        bulk_rows: int | None = None,
+        request_rows: int | None = None,
+        quantum: int = 256,
+    ) -> None:
         self.max_num_seqs, self.quantum = max_num_seqs, quantum
         self.bulk_rows = max(1, max_num_seqs // 4) if bulk_rows is None else bulk_rows
+        self.request_rows = max(1, max_num_seqs // 4) if request_rows is None else request_rows
         self.running: list[S] = []
         self.steps = 0
         self._queues: OrderedDict[str, _Queue[S]] = OrderedDict()
@@ -120,7 +129,34 @@ class Scheduler(Generic[S]):
                 victims.append(sequence)
                 free += 1
                 bulk_limit += is_bulk
-        return victims
+        return victims + self._to_share(free, set(victims))
+
+    def _to_share(self, free: int, victims: set[S]) -> list[S]:
+        """Interactive sequences, longest served first, that wide requests must give up.
+
+        One for each request that has no row and finds none free, and what exceeds `request_rows`.
+        """
+        narrow = [
+            queue
+            for queue in self._queues.values()
+            if queue.priority is Priority.INTERACTIVE and queue.num_running < self.request_rows
+        ]
+        without = sum(bool(q.waiting) and not q.num_running for q in narrow) - free
+        wanted = sum(min(len(q.waiting), self.request_rows - q.num_running) for q in narrow) - free
+        if wanted <= 0:
+            return []
+        rows: dict[str, list[S]] = {}
+        for sequence in sorted(self.running, key=lambda s: -s.since):
+            if sequence not in victims and self._priority(sequence) is Priority.INTERACTIVE:
+                rows.setdefault(sequence.request_id, []).append(sequence)
+        shared: list[S] = []
+        while rows and len(shared) < wanted:
+            widest = max(rows.values(), key=len)
+            least = 1 if len(shared) < without else self.request_rows
+            if len(widest) <= least:
+                break
+            shared.append(widest.pop())
+        return shared
 
     def admit(self) -> list[S]:
         """Move waiting sequences into free rows; returns them, their rows being the last ones."""

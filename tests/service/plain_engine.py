@@ -23,6 +23,7 @@ from service.engine.request import (
     SamplingParams,
     TokenOutput,
 )
+from service.engine.stats import EngineStats
 from service.engine_state import EngineState
 from tests.service.plain_sampler import adjusted, choose, log_softmax, top
 
@@ -125,8 +126,8 @@ class PlainEngine:
     def stop_sample(self, request_id: str, prompt: int, sample: int) -> None:
         self._stopped.add((request_id, prompt, sample))
 
-    def stats(self) -> Mapping[str, float]:
-        return {"running": len(self.active)}
+    def stats(self) -> EngineStats:
+        return EngineStats(gauges={"running": len(self.active)})
 
     async def submit(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
         if len(self.active) >= self.max_active:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from service.engine.hosts.worker import Abort, Add, Command, StopSample
 from service.engine.request import EngineRequest, RequestOutput
+from service.engine.stats import EngineStats
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "int8", "fp32"]
@@ -115,8 +116,8 @@ class AsyncEngine(Protocol):
         """
         ...
 
-    def stats(self) -> Mapping[str, float]:
-        """Counters and gauges by name, for the metrics page."""
+    def stats(self) -> EngineStats:
+        """Counters and gauges, for the metrics page."""
         ...
 
 
@@ -129,7 +130,7 @@ class EngineFront(ABC):
     def __init__(self, max_num_seqs: int, max_waiting: int) -> None:
         self._limit = max_num_seqs + max_waiting
         self._queues: dict[str, asyncio.Queue[RequestOutput | Exception]] = {}
-        self._stats: Mapping[str, float] = {}
+        self._stats = EngineStats()
         self._info: EngineInfo | None = None
         self._ready = self._draining = False
         self.fault: Exception | None = None
@@ -149,7 +150,7 @@ class EngineFront(ABC):
         """Requests in flight."""
         return len(self._queues)
 
-    def stats(self) -> Mapping[str, float]:
+    def stats(self) -> EngineStats:
         return self._stats
 
     @abstractmethod
@@ -201,7 +202,7 @@ class EngineFront(ABC):
         if request_id in self._queues:
             self._send(StopSample((request_id, prompt, sample)))
 
-    def _dispatch(self, outputs: Iterable[RequestOutput], stats: Mapping[str, float]) -> None:
+    def _dispatch(self, outputs: Iterable[RequestOutput], stats: EngineStats) -> None:
         """Hand outputs to their requests; those of requests that went away are dropped."""
         self._stats = stats
         for output in outputs:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from service.engine.engine import Engine
 from service.engine.hosts.worker import Abort, Add, Command, Quit, StopSample, work
 from service.engine.request import EngineRequest, PromptOutput, RequestOutput
+from service.engine.stats import EngineStats
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class _Channel:
         except queue.Empty:
             return None
 
-    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None:  # noqa: ARG002
+    def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:  # noqa: ARG002
         for output in outputs:
             if (outbox := self.outboxes.get(output.request_id)) is not None:
                 outbox.put(output)

@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -26,6 +26,7 @@ from service.engine.hosts.async_engine import (
 )
 from service.engine.hosts.link import Link
 from service.engine.hosts.worker import Add, Command, Ping, Quit, unpack_outputs
+from service.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class ProcessEngine(EngineFront):
     def _on_message(
         self,
         first: asyncio.Future[EngineInfo],
-        message: EngineInfo | Exception | tuple[Any, Mapping[str, float]],
+        message: EngineInfo | Exception | tuple[Any, EngineStats],
     ) -> None:
         if isinstance(message, tuple):
             packed, stats = message

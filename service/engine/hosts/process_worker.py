@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from service.engine.hosts.async_engine import EngineOptions
 from service.engine.hosts.loading import load_engine
 from service.engine.hosts.worker import Command, Quit, pack_outputs, work
 from service.engine.request import RequestOutput
+from service.engine.stats import EngineStats
 
 
 class _PipeChannel:
@@ -33,7 +33,7 @@ class _PipeChannel:
             return Quit()
         return command
 
-    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None:
+    def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:
         self._connection.send((pack_outputs(outputs), stats))
 
 

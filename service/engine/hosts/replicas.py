@@ -6,8 +6,7 @@ import asyncio
 import fcntl
 import mmap
 import os
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from service.engine.hosts.async_engine import (
     EngineUnavailableError,
 )
 from service.engine.request import EngineRequest, Floats, RequestOutput
+from service.engine.stats import EngineStats
 
 _HEADER_BYTES = 16  # the table's shape, two 64-bit integers
 
@@ -99,9 +99,6 @@ class ReplicatedEngine:
         if (engine := self._serving.get(request_id)) is not None:
             engine.stop_sample(request_id, prompt, sample)
 
-    def stats(self) -> Mapping[str, float]:
+    def stats(self) -> EngineStats:
         """Sums over the engines."""
-        total: Counter[str] = Counter()
-        for engine in self._engines:
-            total.update(engine.stats())
-        return dict(total)
+        return sum((engine.stats() for engine in self._engines), EngineStats())

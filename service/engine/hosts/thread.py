@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineFront, EngineInfo
 from service.engine.hosts.worker import Command, Quit, work
 from service.engine.request import RequestOutput
+from service.engine.stats import EngineStats
 
 Loaded = tuple[Engine, EngineInfo]
 
@@ -63,7 +64,7 @@ class _QueueChannel:
         self,
         inbox: queue.SimpleQueue[Command],
         loop: asyncio.AbstractEventLoop,
-        dispatch: Callable[[list[RequestOutput], Mapping[str, float]], None],
+        dispatch: Callable[[list[RequestOutput], EngineStats], None],
     ) -> None:
         self._inbox, self._loop, self._dispatch = inbox, loop, dispatch
 
@@ -73,5 +74,5 @@ class _QueueChannel:
         except queue.Empty:
             return None
 
-    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None:
+    def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:
         self._loop.call_soon_threadsafe(self._dispatch, outputs, stats)

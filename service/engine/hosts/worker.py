@@ -6,12 +6,12 @@ Between processes outputs travel as flat tuples, which pickle fast.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from service.engine.engine import Engine
 from service.engine.request import EngineRequest, RequestOutput, TokenOutput
+from service.engine.stats import EngineStats
 
 _CHECK_EVERY_S = 60.0  # looking through a full cache takes longer than a short request
 
@@ -46,7 +46,7 @@ class Channel(Protocol):
         """Next command; None where there is none now (without `wait`)."""
         ...
 
-    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None: ...
+    def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None: ...
 
 
 def work(engine: Engine, channel: Channel) -> None:
@@ -85,16 +85,22 @@ def _apply(engine: Engine, command: Command, outputs: list[RequestOutput]) -> No
         engine.stop_sample(*command)
 
 
-def stats_of(engine: Engine) -> dict[str, float]:
-    """Counters (…_total) and gauges of an engine by name."""
-    stats: dict[str, float] = {f"{k}_total": v for k, v in asdict(engine.counters).items()}
-    stats["running"] = len(engine.scheduler.running)
-    stats["waiting"] = engine.scheduler.num_waiting
-    stats["cache_bytes"] = engine.cache.num_bytes
-    stats["cache_entries"] = len(engine.cache)
-    stats["cache_hits_total"] = engine.cache.hits
-    stats["cache_lookups_total"] = engine.cache.lookups
-    return stats
+def stats_of(engine: Engine) -> EngineStats:
+    """What an engine has done and holds now."""
+    cache = engine.cache
+    return EngineStats(
+        counters={
+            **vars(engine.counters),
+            "cache_hits": cache.hits,
+            "cache_lookups": cache.lookups,
+        },
+        gauges={
+            "running": len(engine.scheduler.running),
+            "waiting": engine.scheduler.num_waiting,
+            "cache_bytes": cache.num_bytes,
+            "cache_entries": len(cache),
+        },
+    )
 
 
 def pack_outputs(outputs: Iterable[RequestOutput]) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""What an engine does with a scheduler, without any numbers: units count their tokens down."""
+"""What an engine does with a scheduler, without any numbers: sequences count their tokens down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDLESS = 1 << 30
 
 @dataclass(eq=False)
 class Work:
-    """A unit that needs its row for `tokens` more steps."""
+    """A sequence that needs its row for `tokens` more steps."""
 
     request_id: str
     tokens: int = ENDLESS
@@ -23,7 +23,7 @@ class Work:
 
 @dataclass
 class SimulatedRows:
-    """A batch whose rows hold units, moved about as the scheduler says.
+    """A batch whose rows hold sequences, moved about as the scheduler says.
 
     If the scheduler's word on moves is right, `rows` is always `scheduler.running`.
     """
@@ -33,29 +33,29 @@ class SimulatedRows:
     finished: list[Work] = field(default_factory=list)
 
     def add(
-        self, request_id: str, units: Iterable[int], priority: Priority = Priority.INTERACTIVE
+        self, request_id: str, sequences: Iterable[int], priority: Priority = Priority.INTERACTIVE
     ) -> list[Work]:
-        """Open a request with one unit for each number of tokens."""
+        """Open a request with one sequence for each number of tokens."""
         self.scheduler.add_request(request_id, priority)
-        works = [Work(request_id, tokens) for tokens in units]
+        works = [Work(request_id, tokens) for tokens in sequences]
         self.scheduler.push(works)
         return works
 
-    def release(self, *units: Work) -> None:
-        moves = self.scheduler.release(units)
-        left = len(self.rows) - len(units)
+    def release(self, *sequences: Work) -> None:
+        moves = self.scheduler.release(sequences)
+        left = len(self.rows) - len(sequences)
         assert not set(moves) & set(moves.values())
         for target, source in moves.items():
             assert target < left <= source
-            assert self.rows[target] in units
+            assert self.rows[target] in sequences
             self.rows[target] = self.rows[source]
         del self.rows[left:]
 
     def schedule(self) -> None:
         preempted = self.scheduler.to_preempt()
         self.release(*preempted)
-        for unit in preempted:
-            self.scheduler.push([unit])
+        for sequence in preempted:
+            self.scheduler.push([sequence])
         admitted = self.scheduler.admit()
         self.rows += admitted
         self.scheduler.steps += 1
@@ -65,9 +65,9 @@ class SimulatedRows:
         self.advance()
 
     def advance(self) -> None:
-        for unit in self.rows:
-            unit.tokens -= 1
-        done = [unit for unit in self.rows if not unit.tokens]
+        for sequence in self.rows:
+            sequence.tokens -= 1
+        done = [sequence for sequence in self.rows if not sequence.tokens]
         self.finished += done
         self.release(*done)
 
@@ -77,4 +77,4 @@ class SimulatedRows:
     @property
     def shares(self) -> Counter[str]:
         """Rows by request."""
-        return Counter(unit.request_id for unit in self.rows)
+        return Counter(sequence.request_id for sequence in self.rows)

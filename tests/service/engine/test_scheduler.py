@@ -44,13 +44,59 @@ def test_rows_are_shared_evenly_whoever_came_first() -> None:
 
 def test_a_newcomer_has_the_first_row_that_falls_free() -> None:
     rows = simulate(4)
-    rows.add("early", [3] * 100)
+    for name in "abcd":
+        rows.add(name, [3])
     rows.step()
     rows.add("late", [1])
     for _ in range(3):
         assert not rows.shares["late"]
         rows.step()
-    assert [unit.request_id for unit in rows.finished].count("late") == 1
+    assert [sequence.request_id for sequence in rows.finished].count("late") == 1
+
+
+def test_wide_requests_give_a_newcomer_its_first_row_at_once() -> None:
+    """Four requests of 128 continuations each, and one of a single one."""
+    rows = simulate(128)
+    for name in "abcd":
+        rows.add(name, [ENDLESS] * 128)
+    rows.step()
+    assert rows.shares == dict.fromkeys("abcd", 32)
+    rows.add("late", [5])
+    for _ in range(5):
+        rows.step()
+    assert rows.finished[0].request_id == "late"
+    rows.step()
+    assert sum(rows.shares.values()) == 128
+
+
+def test_a_wide_request_keeps_all_rows_that_nobody_else_waits_for() -> None:
+    rows = simulate(8)
+    rows.add("wide", [ENDLESS] * 20)
+    rows.step()
+    held = list(rows.rows)
+    for _ in range(5):
+        rows.step()
+    assert rows.rows == held
+
+
+def test_a_wide_request_gives_up_what_exceeds_its_share_while_others_wait() -> None:
+    rows = simulate(8)
+    rows.add("wide", [ENDLESS] * 20)
+    rows.step()
+    rows.add("other", [ENDLESS] * 20)
+    rows.step()
+    assert rows.shares == {"wide": 6, "other": 2}  # a quarter of the rows is anybody's
+
+
+@given(widths=st.lists(st.integers(1, 12), min_size=1, max_size=6), max_num_seqs=st.integers(1, 8))
+def test_every_request_runs_as_soon_as_there_are_rows_for_all(
+    widths: list[int], max_num_seqs: int
+) -> None:
+    rows = simulate(max_num_seqs)
+    for k, width in enumerate(widths):
+        rows.add(str(k), [ENDLESS] * width)
+        rows.step()
+        assert len(rows.shares) == min(k + 1, max_num_seqs)
 
 
 def test_requests_of_single_units_run_in_the_order_of_their_arrival() -> None:
@@ -60,7 +106,7 @@ def test_requests_of_single_units_run_in_the_order_of_their_arrival() -> None:
         rows.add(name, [2])
     while rows.scheduler.has_work:
         rows.step()
-    assert [unit.request_id for unit in rows.finished] == arrivals
+    assert [sequence.request_id for sequence in rows.finished] == arrivals
 
 
 def test_a_requests_own_units_run_in_the_order_given_and_the_latest_pushed_first() -> None:
@@ -84,8 +130,8 @@ def test_no_request_waits_longer_than_all_others_take_their_turns(
     counts: list[int], max_num_seqs: int, quantum: int, priority: Priority
 ) -> None:
     rows = simulate(max_num_seqs, quantum)
-    for k, units in enumerate(counts):
-        rows.add(str(k), [ENDLESS] * units, priority)
+    for k, sequences in enumerate(counts):
+        rows.add(str(k), [ENDLESS] * sequences, priority)
     turn = quantum * len(counts) + 1
     for _ in range(2):
         served: set[str] = set()
@@ -144,7 +190,7 @@ def test_the_newest_bulk_units_make_room() -> None:
     rows.step()
     rows.add("chat", [1])
     rows.schedule()
-    assert [unit for unit in rows.rows if unit.request_id != "chat"] == old
+    assert [sequence for sequence in rows.rows if sequence.request_id != "chat"] == old
 
 
 def test_a_quarter_of_the_rows_is_bulk_works_share_by_default() -> None:
@@ -203,11 +249,11 @@ def test_a_unit_keeps_its_row_if_a_free_one_does() -> None:
 
 def test_no_more_rows_are_given_up_than_are_wanted() -> None:
     rows = simulate(4, quantum=5)
-    units = rows.add("first", [ENDLESS] * 4)
+    sequences = rows.add("first", [ENDLESS] * 4)
     for _ in range(10):
         rows.step()
     rows.add("second", [ENDLESS])
-    assert rows.scheduler.to_preempt() == units[:1]
+    assert rows.scheduler.to_preempt() == sequences[:1]
 
 
 def test_an_interactive_unit_gives_no_row_to_bulk_work() -> None:
@@ -248,7 +294,7 @@ def test_a_withdrawn_unit_never_runs() -> None:
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Requests come and go at any time; no unit is lost or doubled, and no bound is passed."""
+    """Requests come and go at any time; no sequence is lost or doubled, and no bound is passed."""
 
     requests: Bundle[str] = Bundle("requests")
 
@@ -269,33 +315,33 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(
         target=requests,
         priority=st.sampled_from(Priority),
-        units=st.lists(st.integers(1, 9), max_size=5),
+        sequences=st.lists(st.integers(1, 9), max_size=5),
     )
-    def add(self, priority: Priority, units: list[int]) -> str:
+    def add(self, priority: Priority, sequences: list[int]) -> str:
         name = str(next(self.names))
         self.priorities[name] = priority
-        self.pushed += self.rows.add(name, units, priority)
+        self.pushed += self.rows.add(name, sequences, priority)
         return name
 
     @rule(name=requests, tokens=st.lists(st.integers(1, 9), max_size=3))
     def push(self, name: str, tokens: list[int]) -> None:
-        units = [Work(name, number) for number in tokens]
-        self.rows.scheduler.push(units)
-        self.pushed += units
+        sequences = [Work(name, number) for number in tokens]
+        self.rows.scheduler.push(sequences)
+        self.pushed += sequences
 
     @rule(name=requests, newest=st.booleans())
     def withdraw(self, name: str, newest: bool) -> None:
-        mine = [unit for unit in self.waiting() if unit.request_id == name]
+        mine = [sequence for sequence in self.waiting() if sequence.request_id == name]
         if mine:
-            unit = mine[-1 if newest else 0]
-            self.rows.scheduler.withdraw(unit)
-            self.pushed.remove(unit)
+            sequence = mine[-1 if newest else 0]
+            self.rows.scheduler.withdraw(sequence)
+            self.pushed.remove(sequence)
 
     @rule(name=consumes(requests))
     def remove(self, name: str) -> None:
         self.rows.remove(name)
         del self.priorities[name]
-        self.pushed = [unit for unit in self.pushed if unit.request_id != name]
+        self.pushed = [sequence for sequence in self.pushed if sequence.request_id != name]
 
     @rule(steps=st.integers(1, 5))
     def run(self, steps: int) -> None:
@@ -335,7 +381,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             if not self.rows.scheduler.has_work:
                 break
             self.rows.step()
-        unfinished = [unit for unit in self.pushed if unit not in self.rows.finished]
+        unfinished = [sequence for sequence in self.pushed if sequence not in self.rows.finished]
         assert not unfinished
         assert len(set(map(id, self.rows.finished))) == len(self.rows.finished)
 

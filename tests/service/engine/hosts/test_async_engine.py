@@ -16,6 +16,7 @@ from service.engine.hosts.async_engine import (
 )
 from service.engine.hosts.worker import Abort, Add, Command, StopSample
 from service.engine.request import RequestOutput
+from service.engine.stats import EngineStats
 from tests.service.engine.asking import ask, endless
 
 INFO = EngineInfo(digest="d", device="cpu", precision="fp32", vocab_size=9, state_size=4)
@@ -39,7 +40,9 @@ class ListFront(EngineFront):
         self.sent.append(command)
 
     def answer(self, request_id: str, *, finished: bool = True) -> None:
-        self._dispatch([RequestOutput(request_id=request_id, finished=finished)], {"steps": 1})
+        self._dispatch(
+            [RequestOutput(request_id=request_id, finished=finished)], EngineStats({"steps": 1})
+        )
 
 
 async def started(max_num_seqs: int = 2, max_waiting: int = 1) -> ListFront:
@@ -67,7 +70,7 @@ async def test_outputs_go_to_their_requests_until_the_last() -> None:
     await second
     assert front.num_requests == 0
     assert front.sent == [Add((endless("1"),)), Add((endless("2"),))]
-    assert front.stats() == {"steps": 1}
+    assert front.stats() == EngineStats({"steps": 1})
 
 
 async def test_closing_the_stream_early_aborts() -> None:

@@ -131,7 +131,7 @@ async def test_a_death_while_draining_is_told_at_once(checkpoint: Path) -> None:
     """Nobody has to wait for the grace period to end, and nothing is started again."""
     async with running(checkpoint) as engine:
         stream = asyncio.create_task(ask(engine, endless()))
-        await until(lambda: engine.stats().get("generated_tokens_total", 0) > 0)
+        await until(lambda: engine.stats().counters.get("generated_tokens", 0) > 0)
         stopping = asyncio.create_task(engine.stop(60))
         await until(lambda: not engine.is_ready)
         os.kill(engine.pid, signal.SIGKILL)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ async def test_a_ctrl_c_in_the_terminal_leaves_the_engine_to_the_server(checkpoi
         outputs = engine.submit(endless())
         await anext(outputs)
         await outputs.aclose()
-        await until(lambda: engine.stats()["running"] == 0)
+        await until(lambda: engine.stats().gauges["running"] == 0)
 
 
 async def test_a_checkpoint_that_cannot_be_read_is_an_error_at_start(tmp_path: Path) -> None:

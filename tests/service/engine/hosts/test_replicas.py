@@ -16,6 +16,7 @@ from service.engine.hosts.process import ProcessEngine
 from service.engine.hosts.replicas import ReplicatedEngine
 from service.engine.hosts.thread import ThreadEngine
 from service.engine.hosts.worker import Abort, StopSample
+from service.engine.stats import EngineStats
 from tests.service.engine.asking import ask, ask_all, endless, until
 from tests.service.engine.hosts.test_async_engine import ListFront, begun
 
@@ -88,7 +89,7 @@ async def test_numbers_are_sums() -> None:
     engine, fronts = await replicas(2)
     for front, name in zip(fronts, "12", strict=True):
         front.answer(name)
-    assert engine.stats() == {"steps": 2}
+    assert engine.stats() == EngineStats({"steps": 2})
 
 
 async def test_stopping_stops_all() -> None:

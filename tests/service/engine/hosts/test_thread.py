@@ -52,7 +52,7 @@ async def test_closing_a_stream_frees_its_rows(checkpoint: Path) -> None:
             async for output in outputs:
                 assert len(output.tokens) == 1
                 break
-        await until(lambda: engine.stats()["running"] == 0)
+        await until(lambda: engine.stats().gauges["running"] == 0)
         result = await ask(engine, REQUESTS[1])
         assert result.finished
 

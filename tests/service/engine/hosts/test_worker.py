@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from service.engine.hosts import worker
 from service.engine.hosts.worker import Abort, Add, Command, Quit, StopSample, stats_of, work
 from service.engine.request import EngineRequest, RequestOutput, SamplingParams
 from service.engine.runners.onnx_runner import OnnxRunner
+from service.engine.stats import EngineStats
 from tests.service.engine.asking import endless
 from tests.service.engine.driving import Result, make_engine
 from tests.service.engine.small_models import random_weights
@@ -27,7 +27,7 @@ class Script:
 
     def __init__(self, *steps: list[Command]) -> None:
         self._steps = [list(step) for step in steps]
-        self.sent: list[tuple[list[RequestOutput], Mapping[str, float]]] = []
+        self.sent: list[tuple[list[RequestOutput], EngineStats]] = []
         self.sleeps = 0
 
     def receive(self, *, wait: bool) -> Command | None:
@@ -40,7 +40,7 @@ class Script:
             return self._steps[0].pop(0) if self._steps else Quit()
         return None
 
-    def send(self, outputs: list[RequestOutput], stats: Mapping[str, float]) -> None:
+    def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:
         self.sent.append((outputs, stats))
 
     @property
@@ -78,7 +78,11 @@ def test_a_request_that_cannot_be_computed_is_answered_with_its_fault() -> None:
 
 def test_an_aborted_request_is_gone_from_the_numbers_at_once() -> None:
     script = serve([Add((endless(),))], [], [Abort(("endless",))])
-    assert [stats["running"] + stats["waiting"] for _, stats in script.sent] == [1, 1, 0]
+    assert [sum(map(s.gauges.__getitem__, ("running", "waiting"))) for _, s in script.sent] == [
+        1,
+        1,
+        0,
+    ]
     assert not script.sent[-1][0]
 
 
@@ -102,13 +106,11 @@ def test_numbers_tell_what_has_been_done() -> None:
     runner = OnnxRunner(CONFIG, random_weights(CONFIG), arithmetic="fp32", max_rows=4)
     engine = make_engine(runner)
     work(engine, Script([Add((short("a"),))]))
-    stats = stats_of(engine)
-    assert stats["generated_tokens_total"] == 2
-    assert stats["steps_total"] == stats["step_rows_total"] == 2
-    assert (stats["running"], stats["waiting"]) == (0, 0)
-    assert stats["cache_bytes"] == engine.cache.num_bytes
-    gauges = {"running", "waiting", "cache_bytes", "cache_entries"}
-    assert all(name.endswith("_total") or name in gauges for name in stats)
+    counters, gauges = stats_of(engine).counters, stats_of(engine).gauges
+    assert counters["generated_tokens"] == 2
+    assert counters["steps"] == counters["step_rows"] == 2
+    assert (gauges["running"], gauges["waiting"]) == (0, 0)
+    assert gauges["cache_bytes"] == engine.cache.num_bytes
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
