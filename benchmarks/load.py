@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -30,7 +30,7 @@ _PROMPTS = (
     "I would like to book a table for four people at",
     "In the spring of that year the river rose higher than",
 )
-_SAYINGS = (
+SAYINGS = (
     "what did you do this morning ?",
     "i would like to find a place to eat .",
     "that sounds good , where is it ?",
@@ -171,7 +171,7 @@ class Conversation:
         Seven sayings go round, so turns that are a multiple of seven apart begin alike.
         """
         self.turns += 1
-        words = (_SAYINGS[(self.turns + k) % len(_SAYINGS)] for k in range(self._sayings))
+        words = (SAYINGS[(self.turns + k) % len(SAYINGS)] for k in range(self._sayings))
         saying = {"role": "user", "content": " ".join(words)}
         body = dict(self._body)
         if self._by_state:
@@ -210,6 +210,12 @@ def answered(port: int, path: str, body: Json) -> tuple[float, Json]:
         return _answer(connection, path, body)
     finally:
         connection.close()
+
+
+def all_answered(port: int, path: str, bodies: Sequence[Json], lanes: int) -> list[Json]:
+    """The answers to many requests, in their order, `lanes` of which are under way at once."""
+    with ThreadPoolExecutor(lanes) as pool:
+        return list(pool.map(lambda body: answered(port, path, body)[1], bodies))
 
 
 def early_and_late_turn(
