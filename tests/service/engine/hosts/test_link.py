@@ -68,3 +68,19 @@ async def test_the_end_is_told_once_and_nothing_can_be_sent_after_it() -> None:
     link.close()
     await asyncio.sleep(0.01)
     assert pair.num_lost == 1
+
+
+def test_it_speaks_on_the_loop_that_uvicorn_takes() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not made for this system")
+
+    async def exchange() -> list[Any]:
+        pair = Pair()
+        link = await pair.open()
+        pair.theirs.send("there")
+        await until(lambda: bool(pair.messages))
+        link.send("back")
+        answer = await asyncio.to_thread(pair.theirs.recv)
+        link.close()
+        return [*pair.messages, answer]
+
+    assert uvloop.run(exchange()) == ["there", "back"]
