@@ -104,7 +104,7 @@ class NextTokens:
 class NextWords:
     """The most probable next words and those asked for; see `service.text.word_search.WordSearch`.
 
-    context_end_logprob: ln P(the last word of the context ends here).
+    context_end_logprob: ln P(the last word of the context ends here), 0 where none stands before.
     """
 
     top: tuple[Word, ...]
@@ -116,6 +116,7 @@ class NextWords:
     non_canonical_mass: float
     no_word_mass: float
     continued_mass: float
+    excluded_mass: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

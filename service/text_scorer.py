@@ -32,9 +32,11 @@ from service.text.rescoring import Combination, Normalize
 from service.text.score_figures import Detail, describe_score
 from service.text.surprisal import word_logprobs, word_spans
 from service.text.word_search import (
+    check_prefix,
     check_word,
     context_tokens,
     search_words,
+    starts_line,
     word_end_logprob,
 )
 from service.text_engine import TextEngine
@@ -259,32 +261,41 @@ class TextScorer:
         top_k: int = 10,
         words: Sequence[str] = (),
         max_expansions: int = 256,
+        prefix: str = "",
     ) -> NextWords:
-        """The `top_k` most probable next words, and the exact probability of `words`."""
+        """The `top_k` most probable next words, and the exact probability of `words`.
+
+        prefix: what has been typed of the next word; only words that begin with it are looked for.
+        """
         for word in words:
             check_word(word)
+        check_prefix(prefix)
         history = self._begin(context, state, bos=True)
         own = context_tokens(self.tokenizer, history.pending, continuation=history.continuation)
         (begun,) = self._texts.settled(
             [replace(history, ids=(*history.ids, *own), pending="", continuation=False)]
         )
         (root,) = self._texts.distributions(begun, [()])
+        is_first = starts_line(history.pending, continuation=history.continuation)
 
         async def expand(paths: Sequence[tuple[int, ...]]) -> Sequence[Floats]:
             return [root] if paths == [()] else self._texts.distributions(begun, paths)
 
-        search = search_words(expand, self.tokenizer, top_k=top_k, max_expansions=max_expansions)
+        search = search_words(
+            expand, self.tokenizer, top_k=top_k, max_expansions=max_expansions, prefix=prefix
+        )
         found = _result_of(search)
         return NextWords(
             top=found.words,
             words=tuple(self._texts.words(begun, words)),
             is_complete=found.is_complete,
-            context_end_logprob=word_end_logprob(root, self.tokenizer),
+            context_end_logprob=0.0 if is_first else word_end_logprob(root, self.tokenizer),
             found_mass=found.found_mass,
             unexplored_mass=found.unexplored_mass,
             non_canonical_mass=found.non_canonical_mass,
             no_word_mass=found.no_word_mass,
             continued_mass=found.continued_mass,
+            excluded_mass=found.excluded_mass,
         )
 
     # Between arguments and the engine

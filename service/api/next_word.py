@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.client import Computed, ModelClient, check_begun, off_loop
+from service.api.client import Computed, ModelClient, check_begun, gather, off_loop
 from service.api.schemas import ModelName, NativeRequest, StateToken, Usage, error_responses
 from service.engine.request import NextToken, PromptOutput
 from service.engine_state import EngineState
@@ -19,10 +20,12 @@ from service.text.history import History, TooManyTokensError
 from service.text.word_search import (
     Floats,
     Path,
+    check_prefix,
     check_word,
     context_tokens,
     encode_words,
     search_words,
+    starts_line,
     word_end_logprob,
     word_logprob,
 )
@@ -31,6 +34,10 @@ router = APIRouter(route_class=StrictRoute)
 
 MAX_TOP_K = 1000
 MAX_EXPANSIONS = 1024
+# Of all contexts of a request together: about as much work as a million tokens scored.
+MAX_ALL_EXPANSIONS = 1 << 16
+# Searches of one request at a time: enough to fill the engine's batches, and not its queue.
+_CONTEXTS_IN_FLIGHT = 16
 # Each asked word takes a whole distribution, and so many are in memory at a time.
 _WORDS_AT_A_TIME = 64
 
@@ -40,7 +47,10 @@ class NextWordRequest(NativeRequest):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"context": "the cat sat on the", "top_k": 5, "words": ["mat", "sofa"]}]
+            "examples": [
+                {"context": "the cat sat on the", "top_k": 5, "words": ["mat", "sofa"]},
+                {"contexts": ["the cat", "it was a"], "prefixes": ["s", "da"], "top_k": 3},
+            ]
         }
     )
 
@@ -49,6 +59,18 @@ class NextWordRequest(NativeRequest):
         "",
         description="a finished sequence of words; one space at its end belongs to the next word "
         "and changes nothing",
+    )
+    prefix: str = Field(
+        "", description="what has been typed of the next word: `top` lists words that begin with it"
+    )
+    contexts: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None,
+        min_length=1,
+        description="many contexts, each on its own, in place of `context`; the answer then has "
+        "`data`, with an entry for each",
+    )
+    prefixes: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None, description="in place of `prefix`, one for each of `contexts`"
     )
     state: StateToken | None = None
     bos: Literal[True] = Field(
@@ -69,6 +91,12 @@ class NextWordRequest(NativeRequest):
         description="token paths that the search may look behind; more find rarer words",
     )
 
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """(context, prefix) of each place that is asked for."""
+        contexts = [self.context] if self.contexts is None else self.contexts
+        return list(zip(contexts, self.prefixes or [self.prefix] * len(contexts), strict=True))
+
 
 class WordProbability(BaseModel):
     """A word between white space. Its end counts: "the" is not the start of "then"."""
@@ -81,11 +109,9 @@ class WordProbability(BaseModel):
     num_tokens: int
 
 
-class NextWordResponse(BaseModel):
-    """The five masses are probabilities and add up to 1."""
+class NextWords(BaseModel):
+    """What may come next in one place. The six masses are probabilities and add up to 1."""
 
-    object: Literal["next_word"] = "next_word"
-    model: str
     top: list[WordProbability] = Field(description="the most probable words found, best first")
     words: list[WordProbability] = Field(description="the words asked for, in that order")
     is_complete: bool = Field(
@@ -94,8 +120,9 @@ class NextWordResponse(BaseModel):
     )
     num_expansions: int = Field(description="token paths that the search looked behind")
     context_end_logprob: float = Field(
-        description="ln P(the last word of the context ends here); subtract it from a word's "
-        "`logprob` to take that as given, so that the words of a text multiply to its probability"
+        description="ln P(the last word of the context ends here), 0 where no word stands before; "
+        "subtract it from a word's `logprob` to take that as given, so that the words of a text "
+        "multiply to its probability"
     )
     found_mass: float = Field(description="of all words found, more than `top` perhaps")
     unexplored_mass: float = Field(description="of all the search did not look at")
@@ -106,6 +133,28 @@ class NextWordResponse(BaseModel):
         description="of no word: the line or the sequence ends, or more white space follows"
     )
     continued_mass: float = Field(description="of the last word of the context going on")
+    excluded_mass: float = Field(description="of words that do not begin with `prefix`")
+
+
+class NextWordsOfContext(NextWords):
+    index: int
+
+
+class NextWordResponse(NextWords):
+    """The answer to one context."""
+
+    object: Literal["next_word"] = "next_word"
+    model: str
+    bos: bool
+    usage: Usage
+
+
+class NextWordListResponse(BaseModel):
+    """The answer to `contexts`, an entry for each, in their order."""
+
+    object: Literal["list"] = "list"
+    model: str
+    data: list[NextWordsOfContext]
     bos: bool
     usage: Usage
 
@@ -118,40 +167,102 @@ class NextWordResponse(BaseModel):
     "exact probability of any chosen words.",
     operation_id="next_word",
     tags=["native"],
-    response_model=NextWordResponse,
+    response_model=NextWordResponse | NextWordListResponse,
     responses=error_responses(),
 )
 async def next_word(request: Request, body: Annotated[NextWordRequest, Body()]) -> Response:
     client = await ModelClient.connect(request, body.model)
-    check_count("words", len(body.words), client.settings.max_texts, "words")
-    history = await client.history(state=body.state, bos=True, text=body.context)
-    check_begun(history)
-    prompt = _build_prompt(history)
-    asked = await _segment(client, body.words, num_tokens=len(prompt))
-    begun = await _begin(client, history, prompt)
+    _check(body, client)
+    histories = await _read(client, body)
+    prompts = list(map(_build_prompt, histories))
+    num_tokens = sum(len(prompt) - (body.state is None) for prompt in prompts)
+    check_count("contexts", num_tokens, client.settings.max_prompt_tokens, "tokens")
+    asked = await _segment(client, body.words, num_tokens=num_tokens)
+    slots = asyncio.Semaphore(_CONTEXTS_IN_FLIGHT)
+
+    async def run_one(index: int) -> tuple[dict[str, Any], int]:
+        async with slots:
+            begun = await _begin(client, histories[index], prompts[index])
+            return await _answer(begun, body, index, asked), begun.cached_tokens
+
+    found = await gather([run_one(index) for index in range(len(prompts))])
+    usage = client.usage(
+        num_tokens + len(prompts) * sum(map(len, asked)), cached=sum(cached for _, cached in found)
+    )
+    tail = {"bos": body.state is None, "usage": usage}
+    if body.contexts is None:
+        return JSONBody({"object": "next_word", "model": body.model, **found[0][0], **tail})
+    data = [{"index": index, **words} for index, (words, _) in enumerate(found)]
+    return JSONBody({"object": "list", "model": body.model, "data": data, **tail})
+
+
+def _check(body: NextWordRequest, client: ModelClient) -> None:
+    """All that can be refused without segmenting a text."""
+    settings = client.settings
+    check_count("words", len(body.words), settings.max_texts, "words")
+    if body.contexts is None:
+        if body.prefixes is not None:
+            raise invalid("prefixes", "needs contexts; the one of context is prefix")
+    else:
+        if body.context or body.state is not None:
+            raise invalid("contexts", "takes the place of context and state; send one of them")
+        check_count("contexts", len(body.contexts), settings.max_texts, "contexts")
+        num_prefixes = len(body.contexts) if body.prefixes is None else len(body.prefixes)
+        if num_prefixes != len(body.contexts):
+            raise invalid("prefixes", f"has {num_prefixes}, contexts {len(body.contexts)}")
+        if body.prefixes is not None and body.prefix:
+            raise invalid("prefix", "prefixes takes the place of prefix; send one of the two")
+    num_expansions = len(body.places) * body.max_expansions
+    check_count("max_expansions", num_expansions, MAX_ALL_EXPANSIONS, "expansions in all")
+    num_words = len(body.places) * len(body.words)
+    check_count("words", num_words, MAX_ALL_EXPANSIONS, "words in all contexts")
+    for index, (_, prefix) in enumerate(body.places):
+        try:
+            check_prefix(prefix)
+        except ValueError as error:
+            name = "prefix" if body.prefixes is None else f"prefixes.{index}"
+            raise invalid(name, str(error)) from None
+
+
+async def _read(client: ModelClient, body: NextWordRequest) -> list[History]:
+    histories = []
+    num_tokens = 0
+    for index, (text, _) in enumerate(body.places):
+        param = "context" if body.contexts is None else f"contexts.{index}"
+        history = await client.history(state=body.state, bos=True, text=text, param=param)
+        check_begun(history)
+        num_tokens += len(history.ids)
+        check_count(param, num_tokens, client.settings.max_prompt_tokens, "tokens in all")
+        histories.append(history)
+    return histories
+
+
+async def _answer(
+    begun: _Begun, body: NextWordRequest, index: int, asked: Sequence[Path]
+) -> dict[str, Any]:
+    """A `NextWords`."""
+    _, prefix = body.places[index]
     found = await search_words(
-        begun.expand, client.tokenizer, top_k=body.top_k, max_expansions=body.max_expansions
+        begun.expand,
+        begun.client.tokenizer,
+        top_k=body.top_k,
+        max_expansions=body.max_expansions,
+        prefix=prefix,
     )
     logprobs = await begun.word_logprobs(asked)
-    num_tokens = len(prompt) - (body.state is None) + sum(map(len, asked))
-    return JSONBody(
-        {
-            "object": "next_word",
-            "model": body.model,
-            "top": [_describe(word.word, word.token_ids, word.logprob) for word in found.words],
-            "words": list(map(_describe, body.words, asked, logprobs)),
-            "is_complete": found.is_complete,
-            "num_expansions": found.num_expansions,
-            "context_end_logprob": word_end_logprob(begun.logprobs, client.tokenizer),
-            "found_mass": found.found_mass,
-            "unexplored_mass": found.unexplored_mass,
-            "non_canonical_mass": found.non_canonical_mass,
-            "no_word_mass": found.no_word_mass,
-            "continued_mass": found.continued_mass,
-            "bos": body.state is None,
-            "usage": client.usage(num_tokens, cached=begun.cached_tokens),
-        }
-    )
+    return {
+        "top": [_describe(word.word, word.token_ids, word.logprob) for word in found.words],
+        "words": list(map(_describe, body.words, asked, logprobs)),
+        "is_complete": found.is_complete,
+        "num_expansions": found.num_expansions,
+        "context_end_logprob": begun.end_logprob,
+        "found_mass": found.found_mass,
+        "unexplored_mass": found.unexplored_mass,
+        "non_canonical_mass": found.non_canonical_mass,
+        "no_word_mass": found.no_word_mass,
+        "continued_mass": found.continued_mass,
+        "excluded_mass": found.excluded_mass,
+    }
 
 
 def _build_prompt(history: History) -> Path:
@@ -185,11 +296,15 @@ async def _segment(client: ModelClient, words: Sequence[str], *, num_tokens: int
 
 @dataclass(frozen=True, kw_only=True)
 class _Begun:
-    """The sequence up to the next word, computed: state, and ln P of each next token."""
+    """The sequence up to the next word, computed: state, and ln P of each next token.
+
+    end_logprob: ln P(the last word ends here), 0 where there is none.
+    """
 
     client: ModelClient
     state: EngineState
     logprobs: Floats
+    end_logprob: float
     cached_tokens: int
 
     async def expand(self, paths: Sequence[Path]) -> list[Floats]:
@@ -228,10 +343,13 @@ async def _begin(client: ModelClient, history: History, prompt: Path) -> _Begun:
     (output,) = computed.prompts
     state = output.state if prompt else history.start
     assert state is not None
+    logprobs = _full(output)
+    is_first = starts_line(history.pending, continuation=history.continuation)
     return _Begun(
         client=client,
         state=state,
-        logprobs=_full(output),
+        logprobs=logprobs,
+        end_logprob=0.0 if is_first else word_end_logprob(logprobs, client.tokenizer),
         cached_tokens=computed.cached_tokens,
     )
 

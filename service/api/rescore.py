@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from service.api.client import ModelClient, check_begun
+from service.api.client import ModelClient, check_begun, gather
 from service.api.rescore_schemas import Hypothesis, RescoreRequest, RescoreResponse, Utterance
 from service.api.schemas import error_responses
 from service.engine.request import Priority
@@ -162,7 +162,7 @@ class _Rescorer:
             async with slots:
                 return await self._run_list(index, history.start)
 
-        return await _gather([run_one(index) for index in range(len(self._lists))])
+        return await gather([run_one(index) for index in range(len(self._lists))])
 
     async def _run_in_turn(self, history: History) -> list[_Result]:
         """Each list behind the best hypotheses of those before it."""
@@ -249,16 +249,6 @@ def _count_nodes(prompts: Sequence[tuple[int, ...]], num_shared: int) -> int:
         count += len(prompt) - sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         previous = prompt
     return count - num_shared
-
-
-async def _gather(coroutines: Sequence[Coroutine[Any, Any, _Result]]) -> list[_Result]:
-    """All results; the first failure ends the others."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _describe(utterance: Utterance, result: _Result, top_n: int | None) -> dict[str, Any]:

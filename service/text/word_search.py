@@ -66,7 +66,7 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordSearch:
-    """What a search found. The five masses are probabilities and add up to 1.
+    """What a search found. The six masses are probabilities and add up to 1.
 
     words: the most probable ones found, best first.
     is_complete: no other word can be more probable than the last of `words`.
@@ -76,6 +76,7 @@ class WordSearch:
     non_canonical_mass: of token paths that spell something in other than its canonical tokens.
     no_word_mass: the line or the sequence ends, or more white space follows.
     continued_mass: no new word begins; the last word of the context goes on.
+    excluded_mass: words that do not begin with the prefix searched for.
     """
 
     words: tuple[Word, ...]
@@ -86,14 +87,20 @@ class WordSearch:
     non_canonical_mass: float
     no_word_mass: float
     continued_mass: float
+    excluded_mass: float
 
 
 def check_word(word: str) -> None:
     """Raise ValueError unless `word` is one word."""
     if not word:
         raise ValueError("a word must not be empty")
-    if " " in word or "\n" in word:
-        raise ValueError(f"{word!r} is not one word: it contains a space or a newline")
+    check_prefix(word)
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ValueError unless a word can begin with `prefix`."""
+    if " " in prefix or "\n" in prefix:
+        raise ValueError(f"{prefix[:40]!r} is not one word: it contains a space or a newline")
 
 
 def context_tokens(vocabulary: Vocabulary, context: str, *, continuation: bool) -> list[int]:
@@ -102,12 +109,16 @@ def context_tokens(vocabulary: Vocabulary, context: str, *, continuation: bool) 
     The context is a finished sequence of words: its last word does not go on, and one space that
     ends it belongs to the next word. So "the cat" and "the cat " are the same context.
     """
-    ends_line = context.endswith("\n") or not (context or continuation)
-    if ends_line:
+    if starts_line(context, continuation=continuation):
         return vocabulary.encode(context, continuation=continuation)
     spaced = context if context.endswith(" ") else context + " "
     # The last chunk of such a text is the space alone, which is one token.
     return vocabulary.encode(spaced, continuation=continuation)[:-1]
+
+
+def starts_line(context: str, *, continuation: bool) -> bool:
+    """Whether the next word is the first of a text or line, so that no word ends before it."""
+    return context.endswith("\n") or not (context or continuation)
 
 
 def encode_words(vocabulary: Vocabulary, words: Sequence[str], *, max_tokens: int) -> list[Path]:
@@ -141,10 +152,13 @@ def word_logprob(token_logprobs: Floats, after: Floats, vocabulary: Vocabulary) 
 
 
 async def search_words(
-    expand: Expand, vocabulary: Vocabulary, *, top_k: int, max_expansions: int
+    expand: Expand, vocabulary: Vocabulary, *, top_k: int, max_expansions: int, prefix: str = ""
 ) -> WordSearch:
-    """The `top_k` most probable next words, from at most `max_expansions` (>= 1) distributions."""
-    search = _Search(vocabulary)
+    """The `top_k` most probable next words, from at most `max_expansions` (>= 1) distributions.
+
+    prefix: what has been typed of the word; only words that begin with it are looked for.
+    """
+    search = _Search(vocabulary, prefix)
     (root,) = await expand([()])
     search.open_root(root)
     while not search.is_complete(top_k):
@@ -200,14 +214,15 @@ class _Children:
 class _Search:
     """The frontier, the words found and the account of the probability mass."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, prefix: str) -> None:
         self.num_expansions = 0
         self._vocabulary = vocabulary
+        self._prefix = f" {prefix}".encode()
         self._inside_word = np.flatnonzero(~vocabulary.begins_word)
         self._words: list[Word] = []
         self._expanded: list[_Children] = []
         self._frontier: list[tuple[float, int]] = []  # (-ln P of its best child, expanded path)
-        self._non_canonical = self._no_word = self._continued = 0.0
+        self._non_canonical = self._no_word = self._continued = self._excluded = 0.0
 
     def open_root(self, logprobs: Floats) -> None:
         """Begin with the distribution after the context."""
@@ -252,6 +267,8 @@ class _Search:
             self._non_canonical += math.exp(end)
         elif text == " ":
             self._no_word += math.exp(end)
+        elif not path.spelling.startswith(self._prefix):
+            self._excluded += math.exp(end)
         else:
             self._words.append(Word(word=text[1:], token_ids=path.token_ids, logprob=end))
         self._open(path, self._inside_word, logprobs)
@@ -268,12 +285,26 @@ class _Search:
             non_canonical_mass=self._non_canonical,
             no_word_mass=self._no_word,
             continued_mass=self._continued,
+            excluded_mass=self._excluded,
         )
 
     def _open(self, path: _Path, token_ids: NDArray[np.intp], logprobs: Floats) -> None:
+        if missing := self._prefix[len(path.spelling) :]:
+            fits = self._fit(missing, token_ids)
+            self._excluded += math.exp(path.logprob) * _mass(logprobs[token_ids[~fits]])
+            token_ids = token_ids[fits]
         self._expanded.append(_Children(path, token_ids, logprobs[token_ids]))
         self.num_expansions += 1
         self._push(len(self._expanded) - 1)
+
+    def _fit(self, missing: bytes, token_ids: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which of the tokens go on with what is `missing` of the prefix, or past it."""
+        if missing == b" ":
+            return np.ones(len(token_ids), dtype=bool)  # the caller's all begin so
+        spellings = map(self._vocabulary.token_bytes, token_ids.tolist())
+        return np.array(
+            [data.startswith(missing) or missing.startswith(data) for data in spellings], dtype=bool
+        )
 
     def _push(self, index: int) -> None:
         best = self._expanded[index].best()

@@ -20,6 +20,7 @@ MASSES = (
     "non_canonical_mass",
     "no_word_mass",
     "continued_mass",
+    "excluded_mass",
 )
 # A line's start, in a line, behind white space, after a word of more than one chunk, in a character
 # spelled in bytes.
@@ -125,6 +126,67 @@ async def test_masses_add_up(
     assert answer["num_expansions"] <= max_expansions
 
 
+@pytest.mark.parametrize("context", ["", "nobody\n", "the cat"])
+@pytest.mark.parametrize("prefix", ["s", "th", "K", "猫"])
+async def test_a_half_typed_word_is_completed_with_the_words_own_probabilities(
+    client: httpx.AsyncClient, context: str, prefix: str
+) -> None:
+    found = await next_word(client, context=context, prefix=prefix, top_k=4, max_expansions=1000)
+    assert all(word["word"].startswith(prefix) for word in found["top"])
+    assert math.fsum(found[mass] for mass in MASSES) == pytest.approx(1, abs=1e-5)
+    same = await next_word(
+        client, context=context, words=[word["word"] for word in found["top"]], top_k=0
+    )
+    assert found["top"] == same["words"]
+    # The words that a search without the prefix finds are among them, best first.
+    free = await next_word(client, context=context, top_k=1000, max_expansions=1000)
+    expected = [word for word in free["top"] if word["word"].startswith(prefix)]
+    if found["is_complete"]:
+        assert found["top"][: len(expected)] == expected[: len(found["top"])]
+
+
+async def test_many_contexts_are_answered_as_each_alone(
+    client: httpx.AsyncClient, engine: PlainEngine
+) -> None:
+    places = [("the cat", "s"), ("", ""), ("nobody\n", "th"), ("the cat", "s")]
+    shared: dict[str, Any] = {"words": ["sat", "猫"], "top_k": 3, "max_expansions": 40}
+    contexts, prefixes = map(list, zip(*places, strict=True))
+    answer = await next_word(client, contexts=contexts, prefixes=prefixes, **shared)
+    assert [entry.pop("index") for entry in answer["data"]] == [0, 1, 2, 3]
+    usage = {"prompt_tokens": 0, "cached_tokens": 0, "total_tokens": 0}
+    for entry, (context, prefix) in zip(answer["data"], places, strict=True):
+        alone = await next_word(client, context=context, prefix=prefix, **shared)
+        usage = {name: usage[name] + alone["usage"][name] for name in usage}
+        assert entry == {name: alone[name] for name in entry}
+    assert answer["usage"] == usage
+    assert engine.active == set()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"prefix": "a b"}, "prefix", "not one word"),
+        ({"contexts": ["a"], "prefixes": ["a\n"]}, "prefixes.0", "not one word"),
+        ({"contexts": ["a"], "prefixes": []}, "prefixes", "has 0, contexts 1"),
+        ({"contexts": ["a"], "prefixes": ["b"], "prefix": "c"}, "prefix", "takes the place"),
+        ({"contexts": ["a"], "context": "b"}, "contexts", "takes the place of context"),
+        ({"prefixes": ["a"]}, "prefixes", "needs contexts"),
+        ({"contexts": []}, "contexts", "at least 1"),
+        ({"contexts": ["a"] * 1000}, "max_expansions", "the limit is 65536"),
+        ({"contexts": ["a"] * 100, "words": ["b"] * 1000, "max_expansions": 1}, "words", "limit"),
+    ],
+)
+async def test_refusals_of_many_contexts(
+    client: httpx.AsyncClient, engine: PlainEngine, fields: Any, param: str, message: str
+) -> None:
+    response = await client.post("/v1/next-word", json=fields)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == param
+    assert message in error["message"]
+    assert engine.requests == []
+
+
 async def test_words_given_the_contexts_end_multiply_to_the_text(
     client: httpx.AsyncClient,
 ) -> None:
@@ -134,7 +196,7 @@ async def test_words_given_the_contexts_end_multiply_to_the_text(
         context = " ".join(words[:place])
         answer = await next_word(client, context=context, words=[word], top_k=0)
         total += answer["words"][0]["logprob"]
-        total -= answer["context_end_logprob"] if place else 0
+        total -= answer["context_end_logprob"]
     whole = await next_word(client, context="the cat sat.", top_k=0)
     body = {"texts": ["the cat sat."], "eos": False}
     text = (await client.post("/v1/score", json=body)).json()["data"][0]["logprob"]

@@ -85,14 +85,18 @@ def brute_force(seed: int, length: int) -> dict[tuple[str, Path], float]:
     return found
 
 
-async def search(seed: int, *, top_k: int, max_expansions: int) -> tuple[WordSearch, list[int]]:
+async def search(
+    seed: int, *, top_k: int, max_expansions: int, prefix: str = ""
+) -> tuple[WordSearch, list[int]]:
     sizes: list[int] = []
 
     async def expand(paths: Sequence[Path]) -> list[Floats]:
         sizes.append(len(paths))
         return [tiny_model(path, seed) for path in paths]
 
-    found = await search_words(expand, TinyVocabulary(), top_k=top_k, max_expansions=max_expansions)
+    found = await search_words(
+        expand, TinyVocabulary(), top_k=top_k, max_expansions=max_expansions, prefix=prefix
+    )
     return found, sizes
 
 
@@ -114,6 +118,40 @@ async def test_finds_the_words_that_brute_force_finds(seed: int) -> None:
         assert math.exp(each.logprob) == pytest.approx(expected[each.word], rel=1e-9)
         assert list(each.token_ids) == vocabulary.encode(" " + each.word, continuation=True)
     assert sum(sizes) == found.num_expansions <= 500
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("prefix", ["a", "b", "ab", "aba", "é", "aé", "bb"])
+async def test_of_a_half_typed_word_it_finds_what_brute_force_finds(seed: int, prefix: str) -> None:
+    """The same words with the same probabilities as without a prefix, and no others."""
+    vocabulary = TinyVocabulary()
+    expected = {
+        word: probability
+        for (word, path), probability in brute_force(seed, length=5).items()
+        if word.startswith(prefix)
+        and "\ufffd" not in word
+        and vocabulary.encode(" " + word, continuation=True) == list(path)
+    }
+    best = sorted(expected, key=lambda word: -expected[word])[:3]
+    found, _ = await search(seed, top_k=3, max_expansions=500, prefix=prefix)
+    assert [word.word for word in found.words] == best
+    for each in found.words:
+        assert math.exp(each.logprob) == pytest.approx(expected[each.word], rel=1e-9)
+    assert found.is_complete
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("prefix", ["a", "ab", "aé"])
+async def test_a_prefix_excludes_all_other_words_and_nothing_else(seed: int, prefix: str) -> None:
+    every, _ = await search(seed, top_k=10**6, max_expansions=1500)
+    found, _ = await search(seed, top_k=10**6, max_expansions=400, prefix=prefix)
+    other = math.fsum(
+        math.exp(word.logprob) for word in every.words if not word.word.startswith(prefix)
+    )
+    slack = every.unexplored_mass + every.non_canonical_mass + 1e-6
+    assert other - 1e-6 <= found.excluded_mass <= other + slack
+    assert all(word.word.startswith(prefix) for word in found.words)
+    assert found.continued_mass == every.continued_mass
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -148,10 +186,11 @@ async def test_the_masses_are_those_of_brute_force(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("max_expansions", [1, 2, 17, 40, 400])
+@pytest.mark.parametrize("prefix", ["", "ab"])
 async def test_masses_add_up_at_any_budget_and_bound_what_is_missing(
-    seed: int, max_expansions: int
+    seed: int, max_expansions: int, prefix: str
 ) -> None:
-    found, sizes = await search(seed, top_k=10**6, max_expansions=max_expansions)
+    found, sizes = await search(seed, top_k=10**6, max_expansions=max_expansions, prefix=prefix)
     assert found.num_expansions == sum(sizes) <= max_expansions
     total = (
         found.found_mass
@@ -159,10 +198,11 @@ async def test_masses_add_up_at_any_budget_and_bound_what_is_missing(
         + found.non_canonical_mass
         + found.no_word_mass
         + found.continued_mass
+        + found.excluded_mass
     )
     assert total == pytest.approx(1.0, abs=1e-6)
-    more, _ = await search(seed, top_k=10**6, max_expansions=3 * max_expansions)
-    assert set(found.words) < set(more.words)
+    more, _ = await search(seed, top_k=10**6, max_expansions=3 * max_expansions, prefix=prefix)
+    assert set(found.words) <= set(more.words)
     missed = set(more.words) - set(found.words)
     assert math.fsum(math.exp(word.logprob) for word in missed) <= found.unexplored_mass
     assert more.unexplored_mass < found.unexplored_mass
