@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,22 +49,32 @@ class Memory:
 
 @contextmanager
 def running_service(
-    model: Path, arguments: Sequence[str] = (), *, core: int | None = None
+    model: Path,
+    arguments: Sequence[str] = (),
+    *,
+    core: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
     """`python -m service serve` on `model`, ready to answer; ended on the way out.
 
-    core: the only one that it and its processes may use. Raises RuntimeError where it does not
-    get ready.
+    core: the only one that it and its processes may use. environment: variables beside those of
+    this process. Raises RuntimeError where it does not get ready.
     """
     command = [sys.executable, "-m", "service", "serve", "--log-level", "warning"]
     command += ["--model", str(model.resolve()), *arguments]
-    with running_server(command, ready="/health/ready", core=core) as service:
+    with running_server(
+        command, ready="/health/ready", core=core, environment=environment
+    ) as service:
         yield service
 
 
 @contextmanager
 def running_server(
-    command: Sequence[str], *, ready: str, core: int | None = None
+    command: Sequence[str],
+    *,
+    ready: str,
+    core: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
     """Any server that takes `--host` and `--port` and answers 200 at the path `ready`."""
     port = _free_port()
@@ -72,7 +82,10 @@ def running_server(
     begin = time.perf_counter()
     with pinned(core):  # the process inherits it
         process = subprocess.Popen(
-            [*command, "--host", HOST, "--port", str(port)], cwd=PROJECT, stdout=subprocess.DEVNULL
+            [*command, "--host", HOST, "--port", str(port)],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
         )
     try:
         while not _is_ready(port, ready):
@@ -131,7 +144,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def memory_of(pid: int) -> Memory:
     """What a process and all its descendants hold. Linux only."""
-    pids = _family(pid)
+    pids = family(pid)
     rollups = [_smaps_rollup(member) for member in pids]
     return Memory(
         pss=sum(own["Pss"] for own in rollups) / 1024,
@@ -145,10 +158,10 @@ def cpu_seconds(pid: int) -> float:
 
     The kernel's number for a process's own clock: see clock_getcpuclockid(3).
     """
-    return sum(time.clock_gettime(~member << 3 | 2) for member in _family(pid))
+    return sum(time.clock_gettime(~member << 3 | 2) for member in family(pid))
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """The process and its descendants."""
     family = [pid]
     for member in family:  # grows while it is walked

@@ -1,0 +1,1 @@
+"""Where a core's time goes, by place: `python -m benchmarks.profile`."""
