@@ -1,53 +1,52 @@
-"""Rescore N-best lists with a running server, and count the words before and after.
+"""Rescore N-best lists with a running server, and count the wrong words before and after.
 
-    python examples/rescore_nbest.py nbest.jsonl.gz --lm-scale 9.5 --mix 0.5
+    python examples/rescore_nbest.py nbest.jsonl --lm-weight 4.75 --weight ngram=4.75 --word -0.4
 
-A line of the file is an utterance: {"utt": id, "ref": words, "hyps": [{"text", "am", "lm"}, ...]},
-the recogniser's best hypothesis first, natural logarithms. The language models are mixed as in
-Kaldi's scripts: am + scale * ((1 - mix) * lm + mix * served model) + ln(word penalty) * words.
-The re-ranked best goes to standard output as `id words`; needs httpx, and jiwer for error rates.
+A line of FILE is a list, in either of two forms, the recogniser's best hypothesis first. Logarithms
+are natural, and higher is better:
+
+    {"id": "utt-1", "ref": "what was said", "hypotheses": [
+        {"text": "...", "score": -1120.3, "scores": {"ngram": -31.0}}, ...]}
+    {"utt": "utt-1", "ref": "what was said", "hyps": [{"text": "...", "am": -1120.3, "lm": -31.0}]}
+
+`id` and `ref` may be missing; of the second form `am` is the score and `lm` the score named ngram.
+The new best of each list goes to standard output as `id<TAB>words`. docs/rescoring.md has the
+formula; a file of any size is read so many lists at a time.
 """
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import importlib
-import importlib.util
 import json
-import math
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
+from client import Service, batches, open_text, parser
+
+LISTS_AT_A_TIME = 64
 
 
-def read_lists(path: Path) -> list[dict[str, Any]]:
-    """The utterances of a JSONL file, plain or gzipped."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+def read_lists(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    """Each line's list in the service's own form."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield as_utterance(json.loads(line), number)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            sys.exit(f"line {number} is no N-best list: {error!r}")
 
 
-def build_request(lists: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """The lists in the form of /v1/rescore."""
-    utterances = []
-    for entry in lists:
-        hypotheses = [
+def as_utterance(entry: dict[str, Any], number: int) -> dict[str, Any]:
+    """One list, whichever form it has; fields of its own stay."""
+    if "hyps" in entry:
+        entry["hypotheses"] = [
             {"text": hyp["text"], "score": hyp["am"], "scores": {"ngram": hyp["lm"]}}
-            for hyp in entry["hyps"]
+            for hyp in entry.pop("hyps")
         ]
-        utterances.append({"id": entry["utt"], "hypotheses": hypotheses})
-    return {
-        "model": args.model,
-        "utterances": utterances,
-        "weights": {"ngram": args.lm_scale * (1 - args.mix)},
-        "lm_weight": args.lm_scale * args.mix,
-        "length_bonus": math.log(args.word_penalty),
-        "carry_context": args.carry_context,
-        "top_n": 1,
-    }
+    entry["id"] = entry.get("id", entry.pop("utt", number))
+    entry["hypotheses"] = list(entry["hypotheses"])
+    return entry
 
 
 def best_text(hypotheses: list[dict[str, Any]]) -> str:
@@ -55,41 +54,54 @@ def best_text(hypotheses: list[dict[str, Any]]) -> str:
     return str(hypotheses[0]["text"]) if hypotheses else ""
 
 
-def print_error_rates(lists: list[dict[str, Any]], rescored: list[str]) -> None:
-    """Word error rates of the recogniser's order and of the new one, on standard error."""
-    if importlib.util.find_spec("jiwer") is None:
-        print("word error rates need: pip install jiwer", file=sys.stderr)
-        return
-    jiwer = importlib.import_module("jiwer")
-    references = [entry["ref"] for entry in lists]
-    before = [best_text(entry["hyps"]) for entry in lists]
-    for name, texts in (("first pass", before), ("rescored", rescored)):
-        print(f"{name}: WER {100 * jiwer.wer(references, texts):.2f}%", file=sys.stderr)
+def word_errors(said: str, heard: str) -> int:
+    """Substitutions, insertions and deletions: the edit distance in words."""
+    words, row = heard.split(), list(range(len(heard.split()) + 1))
+    for number, reference in enumerate(said.split(), start=1):
+        diagonal, row[0] = row[0], number
+        for place, word in enumerate(words, start=1):
+            change = diagonal + (word != reference)
+            diagonal, row[place] = row[place], min(change, row[place] + 1, row[place - 1] + 1)
+    return row[-1]
 
 
-def parse_args(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Rescore N-best lists with a running server.")
-    parser.add_argument("file", type=Path, help="JSONL, plain or .gz; the module tells its form")
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the server")
-    parser.add_argument("--model", default="default", help="name of a served model")
-    parser.add_argument("--lm-scale", type=float, default=9.5, help="of all language models")
-    parser.add_argument("--mix", type=float, default=0.5, help="the served model's share, 0..1")
-    parser.add_argument("--word-penalty", type=float, default=0.65, help="factor for each word")
-    parser.add_argument("--carry-context", action="store_true", help="the lists are running speech")
-    return parser.parse_args(argv)
+def parse_weight(text: str) -> tuple[str, float]:
+    """`name=2.5`, the factor of a further score."""
+    name, _, value = text.partition("=")
+    return name, float(value)
 
 
 def main() -> None:
-    args = parse_args(sys.argv[1:])
-    lists = read_lists(args.file)
-    response = httpx.post(f"{args.url}/v1/rescore", json=build_request(lists, args), timeout=600)
-    if response.is_error:
-        sys.exit(f"{response.status_code}: {response.text}")
-    answer = response.json()
-    rescored = [best_text(utterance["hypotheses"]) for utterance in answer["utterances"]]
-    for entry, text in zip(lists, rescored, strict=True):
-        print(entry["utt"], text)
-    print_error_rates(lists, rescored)
+    options = parser(__doc__)
+    options.add_argument("file", help="lists as JSON lines, plain or .gz; - reads standard input")
+    options.add_argument("--lm-weight", type=float, default=1.0, help="of the served model")
+    options.add_argument(
+        "--weight", type=parse_weight, action="append", default=[], help="of a score: name=factor"
+    )
+    options.add_argument("--word", type=float, default=0.0, help="added for each word")
+    args = options.parse_args()
+    service = Service(args.url, args.model)
+    before = after = length = 0
+    with open_text(args.file) as file:
+        for batch in batches(read_lists(file), LISTS_AT_A_TIME):
+            answer = service.post(
+                "/v1/rescore",
+                utterances=batch,
+                lm_weight=args.lm_weight,
+                weights=dict(args.weight),
+                length_bonus=args.word,
+                top_n=1,
+            )
+            for sent, found in zip(batch, answer["utterances"], strict=True):
+                best = best_text(found["hypotheses"])
+                print(sent["id"], best, sep="\t")
+                if "ref" in sent:
+                    length += len(sent["ref"].split())
+                    before += word_errors(sent["ref"], best_text(sent["hypotheses"]))
+                    after += word_errors(sent["ref"], best)
+    if length:
+        rates = f"{100 * before / length:.1f}% before, {100 * after / length:.1f}% after"
+        print(f"word error rate: {rates}", file=sys.stderr)
 
 
 if __name__ == "__main__":

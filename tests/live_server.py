@@ -33,7 +33,7 @@ def live_server(
         text=True,
     )
     try:
-        yield _announced_address(process)
+        yield announced_address(process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(_EXIT_S) == 0
     finally:
@@ -41,7 +41,8 @@ def live_server(
         process.communicate()
 
 
-def _announced_address(process: subprocess.Popen[str]) -> str:
+def announced_address(process: subprocess.Popen[str]) -> str:
+    """Where a server says that it listens, once it is ready."""
     assert process.stdout is not None
     said = []
     for line in process.stdout:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -393,29 +392,3 @@ def test_the_examples_of_the_documentation_are_taken() -> None:
     assert blocks
     for block in blocks:
         RescoreRequest.model_validate_json(block)
-
-
-async def test_the_example_client_gets_the_lists_of_its_file_rescored(
-    client: httpx.AsyncClient, tmp_path: Path
-) -> None:
-    spec = importlib.util.spec_from_file_location("example", ROOT / "examples/rescore_nbest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    hyps = [
-        {"text": "i scream", "am": -90.0, "lm": -9.0},
-        {"text": "ice cream", "am": -91.0, "lm": -4.0},
-    ]
-    lists = [{"utt": "a", "ref": "ice cream", "hyps": hyps}, {"utt": "b", "ref": "", "hyps": []}]
-    (tmp_path / "n.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lists))
-
-    read = example.read_lists(tmp_path / "n.jsonl")
-    args = example.parse_args([str(tmp_path / "n.jsonl"), "--mix", "0.25", "--lm-scale", "8"])
-    answer = await rescore(client, **example.build_request(read, args))
-
-    best = answer["utterances"][0]["hypotheses"][0]
-    assert [example.best_text(u["hypotheses"]) for u in answer["utterances"]] == [best["text"], ""]
-    ngram = best["scores"]["ngram"]
-    mixed = 8 * (0.75 * ngram + 0.25 * best["lm_logprob"]) + 2 * math.log(0.65)
-    assert best["total"] == pytest.approx(best["score"] + mixed)
