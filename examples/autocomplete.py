@@ -13,22 +13,13 @@ import sys
 
 from client import Service, parser
 
-# Words among which those with the right first letters are looked for, and how far to search.
-CANDIDATES, MAX_EXPANSIONS = 300, 512
-
 
 def complete(service: Service, text: str, most: int) -> list[tuple[str, float]]:
     """The likeliest words that begin with the letters at the end of `text`, with probabilities."""
     start = len(text) - len(text.split(" ")[-1])
     context, letters = text[:start], text[start:]
-    answer = service.post(
-        "/v1/next-word",
-        context=context,
-        top_k=CANDIDATES if letters else most,
-        max_expansions=MAX_EXPANSIONS,
-    )
-    found = [(word["word"], math.exp(word["logprob"])) for word in answer["top"]]
-    return [(word, share) for word, share in found if word.startswith(letters)][:most]
+    answer = service.post("/v1/next-word", context=context, prefix=letters, top_k=most)
+    return [(word["word"], math.exp(word["logprob"])) for word in answer["top"]]
 
 
 def main() -> None:
@@ -38,9 +29,7 @@ def main() -> None:
     service = Service(args.url, args.model)
     for line in sys.stdin:
         words = complete(service, line.rstrip("\n"), args.most)
-        print(
-            "  ".join(f"{word} {100 * share:.1f}%" for word, share in words) or "(nothing likely)"
-        )
+        print("  ".join(f"{word} {100 * share:.1f}%" for word, share in words) or "(nothing)")
 
 
 if __name__ == "__main__":

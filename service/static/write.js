@@ -11,7 +11,8 @@ import { notice, Work } from "./work.js";
 
 const PAUSE_MS = 60; // of typing, before words are asked for
 const WORDS = 6;
-const CANDIDATES = 200; // words among which those with the typed letters are looked for
+const LEAST = 1e-6; // probability of a word worth offering for the letters typed so far
+const LEAST_SHARE = 0.02; // and against that of these letters being all of it
 const START = "It was a dark night and";
 const LONGEST_LABEL = 90;
 
@@ -213,12 +214,12 @@ function split(text) {
 /** The most probable next words, of those that begin with the letters typed so far. */
 async function nextWords(model, text, signal) {
   const { context, letters } = split(text);
-  const body = { model, context, top_k: letters ? CANDIDATES : WORDS, max_expansions: letters ? 512 : 256 };
+  const body = { model, context, prefix: letters, top_k: WORDS + 1 };
   const { top } = await ask("v1/next-word", body, { signal });
-  const found = top
-    .filter(({ word }) => word.startsWith(letters) && word !== letters)
-    .slice(0, WORDS)
-    .map(({ word, logprob }) => ({ word, probability: Math.exp(logprob) }));
-  // Where no likely word begins so, this one is taken to be finished.
+  const words = top.map(({ word, logprob }) => ({ word, probability: Math.exp(logprob) }));
+  const asTyped = words.find(({ word }) => word === letters)?.probability ?? 0;
+  const least = letters ? Math.max(LEAST, LEAST_SHARE * asTyped) : 0;
+  const found = words.filter(({ word, probability }) => word !== letters && probability > least).slice(0, WORDS);
+  // Where nothing likely begins so, this word is taken to be finished.
   return found.length || !letters ? found : nextWords(model, `${text} `, signal);
 }

@@ -55,7 +55,7 @@ def test_autocomplete(address: str) -> None:
     shown = run("autocomplete.py", "--url", address, stdin=lines).stdout.splitlines()
     assert shown[0].startswith("window ")
     assert shown[1].startswith("door ")
-    assert shown[2] == "(nothing likely)"
+    assert all(word.startswith("zqx") for word in shown[2].split("  "))
 
 
 @pytest.mark.parametrize("form", ["service", "recogniser"])
