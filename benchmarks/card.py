@@ -3,9 +3,9 @@
     python -m benchmarks.card [--model DIR] [--language en]
 
 Figures are those that `benchmarks.quality --write` and `benchmarks.recognition --write` left in the
-checkpoint's metrics.json, and where they were run, `benchmarks.keystrokes`, `.minimal_pairs` and
-`.chat`; samples are those of `benchmarks.samples`. Everything between the two marker lines of the
-card is replaced; the rest of it is a person's.
+checkpoint's metrics.json, and where they were run, `benchmarks.footprint`, `.keystrokes`,
+`.minimal_pairs` and `.chat`; samples are those of `benchmarks.samples`. Everything between the two
+marker lines of the card is replaced; the rest of it is a person's.
 """
 
 from __future__ import annotations
@@ -143,8 +143,27 @@ def chat_paragraph(found: Mapping[str, Any]) -> str:
     )
 
 
+def footprint_paragraph(found: Mapping[str, Any]) -> str:
+    """Size, memory and speed on one thread."""
+    lines = [
+        f"**Speed and memory** on one thread ({found['cpu']}; weights of "
+        f"{found['weights_mb']} MB):",
+        "",
+        "| | start, s | resident, MB | written, µs a token | scored, tokens a second |",
+        "|---|---|---|---|---|",
+    ]
+    for precision in ("int8", "fp32"):
+        own = found[precision]
+        lines.append(
+            f"| {precision} | {own['start_seconds']:.2f} | {own['resident_mb']:.0f} | "
+            f"{own['microseconds_a_token_written']:.0f} | {own['tokens_scored_a_second']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
 _RENDERED = {"plain": "as written", "asr": "in lower case without punctuation"}
 _PARAGRAPHS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "footprint": footprint_paragraph,
     "recognition": recognition_paragraph,
     "keystrokes_plain": keystrokes_paragraph,
     "keystrokes_asr": keystrokes_paragraph,

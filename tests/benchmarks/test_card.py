@@ -2,6 +2,7 @@ from benchmarks.card import (
     baselines_table,
     chat_paragraph,
     figures_table,
+    footprint_paragraph,
     int8_paragraph,
     keystrokes_paragraph,
     minimal_pairs_paragraph,
@@ -73,6 +74,14 @@ def test_further_figures_are_told_in_words() -> None:
     assert "20% of the words and 55% of the pairs of words are distinct, 12.5% of the" in text
     assert "by 0.25 nats a token" in text
     assert "all nine others in 40% (10% by chance); 3.0% speak of bookings" in text
+
+
+def test_speed_and_memory_have_a_row_a_precision() -> None:
+    own = {"start_seconds": 0.314, "resident_mb": 99.6, "microseconds_a_token_written": 250.4}
+    own |= {"tokens_scored_a_second": 12345.6}
+    text = footprint_paragraph({"weights_mb": 8.47, "cpu": "X", "int8": own, "fp32": own})
+    assert "on one thread (X; weights of 8.47 MB)" in text
+    assert text.endswith("| fp32 | 0.31 | 100 | 250 | 12,346 |")
 
 
 def test_other_architectures_stand_beside_the_model() -> None:
