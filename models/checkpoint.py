@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 
@@ -141,7 +142,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         aside = previous(folder)
         hint = f"; a save was cut short: rename {aside} to it" if aside.is_dir() else ""
         raise CheckpointError(f"no checkpoint at {folder}: there is no such folder{hint}")
-    if not (folder / CONFIG).exists():
+    if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {CONFIG}")
     config = _read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
@@ -154,13 +155,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if missing := sorted({"digest", "model", "files", "storage"} - set(config)):
         raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(missing)}")
-    if set(config["files"]) != {WEIGHTS, TOKENIZER}:
+    if not isinstance(config["files"], dict) or set(config["files"]) != {WEIGHTS, TOKENIZER}:
         raise CheckpointError(f"{folder / CONFIG} must name {WEIGHTS} and {TOKENIZER} in 'files'")
     return config
 
 
 def _verify_file(path: Path, expected: str) -> None:
-    if not path.exists():
+    if not path.is_file():  # nor a pipe, which would be waited for
         raise CheckpointError(f"checkpoint is incomplete: {path} is missing; copy it again")
     if (actual := _sha256(path)) != expected:
         raise CheckpointError(
@@ -218,6 +219,11 @@ def _verify_fit(folder: Path, model: ModelConfig, weights: Weights, tokenizer: T
                 f"weights of {folder} do not fit its config.json: {name} is "
                 f"{weights[name].shape}, expected {shape}"
             )
+        if not np.isfinite(weights[name]).all():
+            raise CheckpointError(
+                f"weights of {folder} hold NaN or infinity, in {name}: the training has diverged "
+                "or the file is damaged"
+            )
     if tokenizer.vocab_size != model.vocab_size:
         raise CheckpointError(
             f"tokenizer of {folder} has {tokenizer.vocab_size} pieces, its model "
@@ -242,7 +248,7 @@ def _json(value: Mapping[str, Any]) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}; copy the folder again") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} is damaged: it holds no JSON object")

@@ -17,6 +17,7 @@ from service.api import (
     next_token,
     next_word,
     playground,
+    reload,
     rescore,
     score,
     tokenize,
@@ -43,6 +44,7 @@ _ROUTERS = (
     openai_routes.router,
     model_list.router,
     tokenize.router,
+    reload.router,
     health.router,
     openapi.router,
     playground.router,
@@ -88,10 +90,17 @@ def _build_context(
     settings: Settings, models: Sequence[ServedModel] | None, engine: AsyncEngine | None
 ) -> AppContext:
     if models is not None:
-        registry = ModelRegistry.of_models(models)
+        registry = ModelRegistry.of_models(models, aliases=settings.served_model_name)
     else:
         factory = EngineFactory.of(settings.engine_options, settings.models_memory_mb << 20)
-        registry = ModelRegistry(settings.model, settings.models, factory, engine)
+        registry = ModelRegistry(
+            settings.model,
+            settings.models,
+            factory,
+            engine,
+            aliases=settings.served_model_name,
+            watches=settings.watch,
+        )
     key = settings.state_key
     return AppContext(
         settings=settings,

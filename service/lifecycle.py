@@ -36,6 +36,8 @@ class Lifecycle:
     async def drain(self, grace_s: float) -> bool:
         """Refuse new work and wait for that in flight; whether all of it ended in time."""
         self.is_draining = True
+        if self._idle.is_set():
+            return True
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:

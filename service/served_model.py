@@ -59,6 +59,11 @@ def read_facts(folder: Path) -> ModelFacts:
     folder = folder.resolve()
     config = read_config(folder)
     metrics, card = folder / METRICS, folder / CARD
+    for path in (metrics, card, folder / TOKENIZER):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path} is no file")
+    if not isinstance(config["digest"], str):
+        raise CheckpointError(f"{folder / CONFIG} is damaged: its digest is no text")
     try:
         tokenizer = Tokenizer.from_file(folder / TOKENIZER)
         declared = read_declarations(config, tokenizer)
@@ -76,7 +81,7 @@ def read_facts(folder: Path) -> ModelFacts:
         )
     except CheckpointError:
         raise
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -77,11 +78,29 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
+        before = signal.getsignal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, self._handle_hangup)
+        try:
+            await super().serve(sockets)
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def _handle_hangup(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """SIGHUP: take up what has changed on disk; whatever is served goes on."""
+        self._loop.call_soon_threadsafe(self._begin_reload)
+
+    def _begin_reload(self) -> None:
+        logger.info("SIGHUP: looking for what has changed")
+        self._spawn(self.context.registry.reload_changed())
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tasks.add(asyncio.create_task(self._announce()))
+        self._spawn(self._announce())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # Not recorded as uvicorn would, which raises the signal again: a drained exit is code 0.
@@ -92,7 +111,7 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._begin_drain)
 
     def _begin_drain(self) -> None:
-        self._tasks.add(asyncio.create_task(self._drain()))
+        self._spawn(self._drain())
 
     async def _drain(self) -> None:
         context = self.context

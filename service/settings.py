@@ -38,6 +38,14 @@ class Settings(BaseSettings):
         description="memory that the loaded models may take together, estimated; in MiB; the "
         "least recently used idle one makes room, the default model always stays",
     )
+    served_model_name: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="further names by which clients may call the default model, with commas"
+    )
+    watch: bool = Field(
+        False,
+        description="look at the checkpoint folders each second: what is replaced is loaded, "
+        "checked and swapped in, what is removed is dropped",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose")
     device: Device = Field(EngineOptions.device, description="where models compute")
@@ -151,9 +159,9 @@ class Settings(BaseSettings):
             timeout_s=self.engine_timeout_s,
         )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "served_model_name", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(key for part in value.split(",") if (key := part.strip()))
         return value

@@ -79,7 +79,10 @@ class StateCodec:
             )
         _, flags, pending_size, pending, fingerprint = _HEADER.unpack_from(payload)
         if fingerprint != _fingerprint(digest):
-            raise InvalidStateError("it belongs to another model")
+            raise InvalidStateError(
+                "it belongs to another model, or to a checkpoint that this one has replaced: send "
+                "the text again"
+            )
         assert len(payload) == _HEADER.size + 4 * state_size
         engine_state = EngineState.from_bytes(payload[_HEADER.size :])
         return State(

@@ -50,15 +50,17 @@ def _serve(**given: Any) -> None:
 def _option(name: str, field: FieldInfo) -> click.Option:
     """The command line's option for one setting."""
     types_ = [t for t in _members(field.annotation) if t is not type(None)]
-    kind: Any = types_[0] if types_[0] in (int, float) else str
+    kind: Any = types_[0] if types_[0] in (int, float, bool) else str
+    option = "--api-key" if name == "api_keys" else "--" + name.replace("_", "-")
     if get_origin(types_[0]) is Literal:
         kind = click.Choice(get_args(types_[0]))
     default = field.default
     is_many = get_origin(field.annotation) is tuple
     shown = "" if default in (None, ()) else f"  [default: {default}]"
     return click.Option(
-        ["--api-key" if is_many else "--" + name.replace("_", "-"), name],
+        [f"{option}/--no-{option.removeprefix('--')}" if kind is bool else option, name],
         type=kind,
+        default=None,
         multiple=is_many,
         help=f"{field.description}{shown}",
     )

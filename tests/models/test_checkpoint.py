@@ -183,6 +183,20 @@ def test_weights_of_another_shape_are_refused(checkpoint: Checkpoint, tmp_path: 
         load_checkpoint(tmp_path / "few")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
+def test_weights_that_are_not_finite_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, storage: Storage, value: float
+) -> None:
+    """Once served, they gave log-probabilities of 0: certainty."""
+    weights = {name: weight.copy() for name, weight in checkpoint.weights.items()}
+    weights["layers.0.weight_hh"][1, 2] = value
+    with np.errstate(all="ignore"):
+        save_checkpoint(replace(checkpoint, weights=weights, storage=storage), tmp_path / "m")
+        with pytest.raises(CheckpointError, match=r"NaN or infinity, in layers\.0\.weight_hh"):
+            load_checkpoint(tmp_path / "m")
+
+
 def edit_config(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

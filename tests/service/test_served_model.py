@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,40 @@ def test_metrics_are_an_object(folder: Path) -> None:
     (folder / "metrics.json").write_text("[1.5]")
     with pytest.raises(CheckpointError, match=r"metrics\.json must hold a JSON object"):
         read_facts(folder)
+
+
+@pytest.mark.parametrize("name", ["README.md", "metrics.json", "tokenizer.model"])
+def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(CheckpointError):
+        read_facts(folder)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"files": None},
+        {"files": []},
+        {"model": None},
+        {"model": []},
+        {"digest": None},
+        {"format_version": "1"},
+        {"sampling_defaults": 5},
+        {"chat_template": [1]},
+    ],
+)
+def test_any_nonsense_is_an_error_of_the_checkpoint(folder: Path, parts: dict[str, Any]) -> None:
+    change(folder, **parts)
+    with pytest.raises(CheckpointError):
+        read_facts(folder)
+
+
+def test_deep_nesting_is_an_error_of_the_checkpoint(folder: Path) -> None:
+    for name in ("metrics.json", "config.json"):
+        (folder / name).write_text("[" * 100_000)
+        with pytest.raises(CheckpointError):
+            read_facts(folder)
 
 
 def change(folder: Path, **parts: Any) -> None:

@@ -119,6 +119,27 @@ async def test_grace_ends_and_the_stream_is_told(served: ServedModel, engine: Pl
     assert engine.active == set()
 
 
+async def test_sighup_reloads_and_cuts_no_stream(
+    served: ServedModel, engine: PlainEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.step_s = 0.02
+    looked = asyncio.Event()
+
+    async def look() -> None:
+        looked.set()
+
+    async with serving(served) as (server, client):
+        monkeypatch.setattr(server.context.registry, "reload_changed", look)
+        request = {**STREAM, "max_tokens": 20}
+        async with client.stream("POST", "/v1/completions", json=request) as response:
+            received = events(response)
+            await anext(received)
+            os.kill(os.getpid(), signal.SIGHUP)
+            rest = [event async for event in received]
+        assert rest[-1] == "[DONE]"
+        await asyncio.wait_for(looked.wait(), 5)
+
+
 async def test_an_idle_server_ends_at_once(served: ServedModel) -> None:
     async with serving(served) as (server, client):
         await client.get("/health/live")

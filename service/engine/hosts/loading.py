@@ -12,7 +12,9 @@ from models.activation_scales import int8_is_negligible
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineInfo, EngineOptions
+from service.engine.hosts.build import why_not_servable
 from service.engine.hosts.replicas import shared_table
+from service.engine.hosts.self_check import check_known_answers
 from service.engine.runners.base import ModelRunner
 from service.engine.runners.onnx_graph import Arithmetic, input_table
 from service.engine.runners.onnx_session import integer_products_are_exact
@@ -26,6 +28,7 @@ def load_engine(
     """Read the checkpoint and build everything; raises ValueError where it cannot be served."""
     checkpoint = load_checkpoint(folder)
     runner = build_runner(checkpoint, options, table_file)
+    check_known_answers(runner, checkpoint.model, checkpoint.weights)
     engine = Engine(runner, Scheduler(runner.max_rows), StateCache(options.cache_bytes))
     info = EngineInfo(
         digest=checkpoint.digest,
@@ -41,12 +44,11 @@ def build_runner(
     checkpoint: Checkpoint, options: EngineOptions, table_file: int | None = None
 ) -> ModelRunner:
     """The kernel for the device and precision that `options` ask for."""
-    if checkpoint.model.adaptive_cutoffs:
-        raise ValueError(
-            "the checkpoint has an adaptive softmax (model.adaptive_cutoffs), which cannot be "
-            "served: train with an ordinary one"
-        )
+    if reason := why_not_servable(checkpoint.model):
+        raise ValueError(reason)
     if options.device == "cuda" or (options.device == "auto" and _has_cuda()):
+        if options.precision == "int8":
+            raise ValueError("precision int8: the GPU computes in fp32; use precision fp32 or auto")
         from service.engine.runners.torch_runner import TorchRunner
 
         return TorchRunner(

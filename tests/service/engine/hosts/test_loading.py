@@ -68,3 +68,13 @@ def test_the_options_bound_rows_and_cache(checkpoint: Path) -> None:
 def test_a_folder_without_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         load_engine(tmp_path, EngineOptions(device="cpu"))
+
+
+def test_int8_on_a_gpu_is_refused_and_not_silently_float32(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_has_cuda", lambda: True)
+    for device in ("cuda", "auto"):
+        options = EngineOptions(device=device, precision="int8")
+        with pytest.raises(ValueError, match="int8: the GPU computes in fp32"):
+            load_engine(checkpoint, options)
