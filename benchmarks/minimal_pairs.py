@@ -20,8 +20,9 @@ from typing import Any
 
 from benchmarks.harness import SHIPPED
 from models.checkpoint import load_checkpoint, record_metrics
+from models.spoken_text import asr_text
 from service.language_model import LanguageModel
-from training.corpus import CorpusError, asr_text, read_lines
+from training.corpus import CorpusError, read_lines
 
 Pair = tuple[str, str]
 Score = Callable[[Sequence[str]], Sequence[float]]

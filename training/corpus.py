@@ -27,6 +27,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
+from models.spoken_text import asr_text
+
 ROLES = ("system", "user", "assistant")
 OPTIONS = "lines, turns, asr, asr=P (0 < P < 1), also-asr, repeat=N"
 
@@ -207,15 +209,6 @@ def _parse_json(path: Path, number: int, line: str) -> Document:
             )
         parsed.append(Turn(turn["role"], turn["content"].strip()))
     return Document(turns=tuple(parsed))
-
-
-_NOT_SPOKEN = re.compile(r"(?!(?<=\w)['’](?=\w))[^\w\s]|_")
-
-
-def asr_text(text: str) -> str:
-    """Lower case, no punctuation but apostrophes inside words, single spaces; lines are kept."""
-    spoken = (_NOT_SPOKEN.sub(" ", line.replace("’", "'")) for line in text.split("\n"))
-    return "\n".join(" ".join(line.lower().split()) for line in spoken)
 
 
 def render_asr(document: Document) -> Document:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.spoken_text import asr_text
 from training.corpus import (
     CorpusError,
     Document,
     Source,
     Turn,
-    asr_text,
     parse_source,
     read_lines,
     read_source,

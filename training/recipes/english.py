@@ -7,7 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from training.corpus import asr_text
+from models.spoken_text import asr_text
 from training.recipes import dialogues, kinds, prose
 from training.recipes.recipe import Corpora, Part, Role
 from training.recipes.small_talk import small_talk

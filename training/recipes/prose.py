@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Iterator
 
-from training.corpus import asr_text
+from models.spoken_text import asr_text
 
 _TITLE = re.compile(r"= (?P<title>[^=].*) =")
 
