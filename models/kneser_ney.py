@@ -1,0 +1,212 @@
+"""Word n-grams with interpolated modified Kneser-Ney smoothing, written as an ARPA file.
+
+Chen and Goodman 1998, "An empirical study of smoothing techniques for language modeling", with the
+estimates and the treatment of `<s>` and `<unk>` of lmplz (Heafield et al. 2013): lower orders count
+the different words before an n-gram, n-grams at a sentence's start keep their counts, each order
+has three discounts, unigrams are interpolated with the uniform distribution, of which `<unk>` has a
+word's share. Counting is sorting: an n-gram's number is made of its first n-1 words' number and its
+last word, so that no order needs more than arrays as long as the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+BOS, EOS, UNK = "<s>", "</s>", "<unk>"
+_RESERVED = (BOS, EOS, UNK)
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The n-grams of one order.
+
+    words: (G, n) word numbers. probability: (G,). backoff: (G,), what a longer n-gram's missing
+    word is multiplied by; NaN where nothing follows.
+    """
+
+    words: Ints
+    probability: Floats
+    backoff: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class NGramModel:
+    """An n-gram model. vocabulary: word by number, `<s>`, `</s>` and `<unk>` first."""
+
+    vocabulary: Sequence[str]
+    orders: Sequence[Order]
+
+    def write_arpa(self, file: IO[str]) -> None:
+        """In the form that SRILM, KenLM and PocketSphinx read: base 10."""
+        file.write("\\data\\\n")
+        for n, order in enumerate(self.orders, 1):
+            file.write(f"ngram {n}={len(order.words)}\n")
+        for n, order in enumerate(self.orders, 1):
+            file.write(f"\n\\{n}-grams:\n")
+            file.writelines(self._lines(order))
+        file.write("\n\\end\\\n")
+
+    def _lines(self, order: Order) -> Iterator[str]:
+        with np.errstate(divide="ignore"):
+            probabilities = np.maximum(np.log10(order.probability), -99.0).tolist()
+            backoffs = np.log10(order.backoff).tolist()
+        names = self.vocabulary
+        for words, p, b in zip(order.words.tolist(), probabilities, backoffs, strict=True):
+            spelled = " ".join([names[word] for word in words])
+            yield f"{p:.6f}\t{spelled}\n" if math.isnan(b) else f"{p:.6f}\t{spelled}\t{b:.6f}\n"
+
+
+def estimate(
+    sentences: Iterable[Sequence[str]], order: int = 5, *, prune: Sequence[int] = ()
+) -> NGramModel:
+    """A model of sentences of words.
+
+    prune: by order from 1, counts up to which n-grams are left out, as lmplz's --prune; orders
+    beyond its end take its last one. Words are never left out. ValueError for no text, and for a
+    reserved word in it.
+    """
+    if order < 2:
+        raise ValueError(f"an n-gram model is of order 2 at least, not {order}")
+    vocabulary, text, sentence = _number(sentences)
+    levels = [_unigrams(text, len(vocabulary))]
+    for n in range(2, order + 1):
+        levels.append(_longer(levels[-1], text, sentence, n, len(vocabulary)))
+    thresholds = [0] + [_threshold(prune, n) for n in range(2, order + 1)]
+    return NGramModel(vocabulary, _smooth(levels, thresholds, len(vocabulary)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Grams:
+    """Different n-grams. words: (G, n); first: (G,) a place where each stands; number: (T,) the
+    n-gram that starts at each place of the text, -1 where a sentence ends too soon."""
+
+    words: Ints
+    first: Ints
+    number: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """`_Grams` with what estimation needs: (G,) how often each was seen, and the numbers of its
+    first n-1 and last n-1 words among the n-grams one shorter."""
+
+    grams: _Grams
+    count: Ints
+    prefix: Ints
+    suffix: Ints
+
+
+def _number(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Ints, Ints]:
+    """Vocabulary, the text with its sentences' marks as word numbers, each place's sentence."""
+    numbers = {word: number for number, word in enumerate(_RESERVED)}
+    flat: list[int] = []
+    lengths: list[int] = []
+    for words in sentences:
+        for word in words:
+            if word in _RESERVED:
+                raise ValueError(f"the text holds the reserved word {word!r}")
+        flat.append(0)
+        flat.extend(numbers.setdefault(word, len(numbers)) for word in words)
+        flat.append(1)
+        lengths.append(len(words) + 2)
+    if not lengths:
+        raise ValueError("there is no sentence to count")
+    text = np.array(flat, np.int64)
+    return list(numbers), text, np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _unigrams(text: Ints, vocabulary: int) -> _Level:
+    """Every word, those without count too: `<unk>`."""
+    first = np.zeros(vocabulary, np.int64)
+    first[text[::-1]] = np.arange(len(text))[::-1]
+    grams = _Grams(np.arange(vocabulary)[:, None], first, text)
+    nothing = np.zeros(vocabulary, np.int64)
+    return _Level(grams, np.bincount(text, minlength=vocabulary), nothing, nothing)
+
+
+def _longer(shorter: _Level, text: Ints, sentence: Ints, n: int, vocabulary: int) -> _Level:
+    """The n-grams, from those one word shorter."""
+    number = np.full(len(text), -1, np.int64)
+    last = len(text) - n + 1
+    places = np.flatnonzero(sentence[:last] == sentence[n - 1 :]) if last > 0 else text[:0]
+    keys = shorter.grams.number[places] * vocabulary + text[places + n - 1]
+    _, first, inverse, count = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    first = places[first]
+    number[places] = inverse
+    words = text[first[:, None] + np.arange(n)]
+    return _Level(
+        _Grams(words, first, number),
+        count,
+        shorter.grams.number[first],
+        shorter.grams.number[first + 1],
+    )
+
+
+def _threshold(prune: Sequence[int], n: int) -> int:
+    return prune[min(n, len(prune)) - 1] if prune else 0
+
+
+def _adjusted(level: _Level, longer: _Level | None) -> Ints:
+    """How many different words stand before each n-gram; its count at a sentence's start, and in
+    the highest order."""
+    if longer is None:
+        return level.count
+    different = np.bincount(longer.suffix, minlength=len(level.count))
+    return np.where(level.grams.words[:, 0] == 0, level.count, different)
+
+
+def _discounts(counts: Ints) -> Floats:
+    """(4,): what is taken off a count of 0, 1, 2, 3 or more (Chen and Goodman, equation 26)."""
+    n1, n2, n3, n4 = (int((counts == own).sum()) for own in (1, 2, 3, 4))
+    found = np.zeros(4)
+    if min(n1, n2, n3) == 0:  # too little text for the estimate
+        found[1:] = 0.5, 1.0, 1.5
+        return found
+    y = n1 / (n1 + 2 * n2)
+    for size, more, less in ((1, n2, n1), (2, n3, n2), (3, n4, n3)):
+        found[size] = min(max(size - (size + 1) * y * more / less, 0.0), size)
+    return found
+
+
+def _smooth(levels: Sequence[_Level], thresholds: Sequence[int], vocabulary: int) -> list[Order]:
+    """Probabilities from the lowest order up, then what pruning leaves."""
+    probability = np.full(1, 1.0 / (vocabulary - 1))  # uniform; `<s>` is never predicted
+    found: list[Order] = []
+    kept_before = np.ones(1, np.bool_)
+    for n, level in enumerate(levels, 1):
+        longer = levels[n] if n < len(levels) else None
+        counts = _adjusted(level, longer)
+        if n == 1:
+            counts = np.where(np.arange(vocabulary) == 0, 0, counts)
+        left = counts - _discounts(counts)[np.minimum(counts, 3)]
+        kept = (level.count > thresholds[n - 1]) | (n == 1)
+        # What is kept must be reachable through its own beginning.
+        kept &= kept_before[level.prefix]
+        contexts = len(probability)
+        total = np.bincount(level.prefix, counts, contexts)
+        share = np.where(kept, left / np.maximum(total[level.prefix], 1), 0.0)
+        backoff = 1.0 - np.bincount(level.prefix, share, contexts)
+        if found:
+            has_more = np.bincount(level.prefix[kept], minlength=contexts) > 0
+            found[-1] = _with_backoff(found[-1], np.where(has_more, backoff, np.nan), kept_before)
+        probability = share + backoff[level.prefix] * probability[level.suffix]
+        if n == 1:
+            probability[0] = 0.0
+        found.append(Order(level.grams.words[kept], probability[kept], np.full(kept.sum(), np.nan)))
+        kept_before = kept
+    return found
+
+
+def _with_backoff(order: Order, backoff: Floats, kept: NDArray[np.bool_]) -> Order:
+    return Order(order.words, order.probability, backoff[kept])
