@@ -40,6 +40,7 @@ from service.text.word_search import (
     word_end_logprob,
 )
 from service.text_engine import TextEngine
+from service.word_states import WordStates
 
 T = TypeVar("T")
 Floats = NDArray[np.float32]
@@ -50,13 +51,15 @@ class TextScorer:
     """What a checkpoint says of texts; `LanguageModel` also writes them.
 
     `state` is a `TextState` of this model: with it a method goes on where the text stood, and no
-    begin-of-sequence is put. Bad values raise ValueError, which names the argument.
+    begin-of-sequence is put. Bad values raise ValueError, which names the argument. `words` takes
+    many sentences a word further at a time.
     """
 
     def __init__(self, facts: ModelFacts, info: EngineInfo, engine: BlockingEngine) -> None:
         """See `load`."""
         self.facts, self.info = facts, info
         self._texts = TextEngine(engine, facts.tokenizer)
+        self.words = WordStates(engine, facts.tokenizer)
 
     @classmethod
     def load(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 LM = "lm"  # the name under which the recogniser's own language model's score is kept
+MODEL = "model"  # and that of the model which rescored the list
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,12 +49,18 @@ class NBestList:
     speaker: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def reordered(self, order: Sequence[int], totals: Sequence[float]) -> NBestList:
-        """The hypotheses `order` names, in that order, each with its total among its scores."""
+    def reordered(
+        self,
+        order: Sequence[int],
+        totals: Sequence[float],
+        told: Sequence[Mapping[str, float]],
+    ) -> NBestList:
+        """The hypotheses that `order` names, in that order, with their totals and what else is
+        told of each (both by the old order) among their extra fields."""
         return replace(
             self,
             hypotheses=tuple(
-                replace(own, extra={**own.extra, "total": totals[index]})
+                replace(own, extra={**own.extra, **told[index], "total": totals[index]})
                 for index in order
                 for own in [self.hypotheses[index]]
             ),

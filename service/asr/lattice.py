@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from service.asr.hypotheses import LM, Hypothesis, NBestList
+from service.asr.hypotheses import LM, MODEL, Hypothesis, NBestList
 
 SILENCE = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """From node `start` to node `end`. word: SILENCE for a link that says none."""
+    """From node `start` to node `end`. word: SILENCE for a link that says none.
+
+    lm: of the recogniser's own language model. model: of the one that rescored the lattice.
+    """
 
     start: int
     end: int
     word: str
     acoustic: float
     lm: float
+    model: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Final:
 
     acoustic: float = 0.0
     lm: float = 0.0
+    model: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,17 +64,21 @@ class Lattice:
 
 @dataclass(frozen=True, slots=True)
 class PathWeights:
-    """Factors of a path's scores: acoustic + lm * its lm + length_bonus for each word."""
+    """Factors of a path's scores.
+
+    total = acoustic + lm * its lm + model * its model + length_bonus for each word
+    """
 
     lm: float = 1.0
+    model: float = 0.0
     length_bonus: float = 0.0
 
     def of(self, link: Link) -> float:
         bonus = self.length_bonus if link.word else 0.0
-        return link.acoustic + self.lm * link.lm + bonus
+        return link.acoustic + self.lm * link.lm + self.model * link.model + bonus
 
     def of_final(self, final: Final) -> float:
-        return final.acoustic + self.lm * final.lm
+        return final.acoustic + self.lm * final.lm + self.model * final.model
 
 
 def build_lattice(
@@ -97,7 +106,7 @@ def build_lattice(
         finals={place[node]: final for node, final in finals.items() if node in place},
         links=tuple(
             sorted(
-                (Link(place[k.start], place[k.end], k.word, k.acoustic, k.lm) for k in kept),
+                (replace(own, start=place[own.start], end=place[own.end]) for own in kept),
                 key=lambda link: link.start,
             )
         ),
@@ -155,8 +164,9 @@ class _Score:
     """Of a path so far: its total, and what that is made of."""
 
     total: float
-    acoustic: float
-    lm: float
+    acoustic: float = 0.0
+    lm: float = 0.0
+    model: float = 0.0
 
 
 def nbest(lattice: Lattice, size: int, weights: PathWeights) -> NBestList:
@@ -164,12 +174,13 @@ def nbest(lattice: Lattice, size: int, weights: PathWeights) -> NBestList:
 
     A* over word sequences. A sequence stands for every node that it can end at, with its best
     path to each, so that no sequence is found twice; what is left of the best path is the bound.
-    Each hypothesis has `score` (acoustic) and `scores.lm` of its best path.
+    Each hypothesis has `score` (acoustic), `scores.lm` and, of a rescored lattice, `scores.model`
+    of its best path.
     """
     to_end = best_to_end(lattice, weights)
     outgoing = lattice.outgoing()
     tie = itertools.count()
-    ends = _through_silence({lattice.start: _Score(0.0, 0.0, 0.0)}, outgoing, weights)
+    ends = _through_silence({lattice.start: _Score(0.0)}, outgoing, weights)
     waiting: list[tuple[float, int, tuple[str, ...], dict[int, _Score] | _Score]] = []
 
     def push(words: tuple[str, ...], ends: dict[int, _Score]) -> None:
@@ -179,13 +190,13 @@ def nbest(lattice: Lattice, size: int, weights: PathWeights) -> NBestList:
 
     push((), ends)
     found: list[Hypothesis] = []
+    is_rescored = any(link.model for link in lattice.links) or any(
+        final.model for final in lattice.finals.values()
+    )
     while waiting and len(found) < size:
         _, _, words, ends_or_whole = heapq.heappop(waiting)
         if isinstance(ends_or_whole, _Score):
-            whole = ends_or_whole
-            found.append(
-                Hypothesis(text=" ".join(words), score=whole.acoustic, scores={LM: whole.lm})
-            )
+            found.append(_hypothesis(words, ends_or_whole, is_rescored=is_rescored))
             continue
         if (whole_or_none := _ended(ends_or_whole, lattice, weights)) is not None:
             entry = (-whole_or_none.total, next(tie), words, whole_or_none)
@@ -195,20 +206,32 @@ def nbest(lattice: Lattice, size: int, weights: PathWeights) -> NBestList:
     return NBestList(id=lattice.id, hypotheses=tuple(found))
 
 
+def _hypothesis(words: tuple[str, ...], own: _Score, *, is_rescored: bool) -> Hypothesis:
+    scores = {LM: own.lm} | ({MODEL: own.model} if is_rescored else {})
+    return Hypothesis(text=" ".join(words), score=own.acoustic, scores=scores)
+
+
 def _ended(ends: Mapping[int, _Score], lattice: Lattice, weights: PathWeights) -> _Score | None:
     """The best way in which a sequence is a whole hypothesis."""
     wholes = [
-        _Score(
-            own.total + weights.of_final(final), own.acoustic + final.acoustic, own.lm + final.lm
-        )
+        _add(own, weights.of_final(final), final)
         for node, own in ends.items()
         if (final := lattice.finals.get(node)) is not None
     ]
     return max(wholes, key=lambda own: own.total, default=None)
 
 
+def _add(own: _Score, total: float, more: Link | Final) -> _Score:
+    return _Score(
+        own.total + total,
+        own.acoustic + more.acoustic,
+        own.lm + more.lm,
+        own.model + more.model,
+    )
+
+
 def _step(own: _Score, link: Link, weights: PathWeights) -> _Score:
-    return _Score(own.total + weights.of(link), own.acoustic + link.acoustic, own.lm + link.lm)
+    return _add(own, weights.of(link), link)
 
 
 def _improve(ends: dict[int, _Score], node: int, score: _Score) -> bool:
@@ -246,19 +269,3 @@ def _through_silence(
             if not link.word and _improve(ends, link.end, _step(ends[node], link, weights)):
                 heapq.heappush(waiting, link.end)
     return ends
-
-
-def all_paths(lattice: Lattice) -> Iterator[tuple[tuple[str, ...], float, float]]:
-    """(words, acoustic, lm) of every path: only for lattices known to be small."""
-    outgoing = lattice.outgoing()
-
-    def walk(
-        node: int, words: tuple[str, ...], acoustic: float, lm: float
-    ) -> Iterator[tuple[tuple[str, ...], float, float]]:
-        if (final := lattice.finals.get(node)) is not None:
-            yield words, acoustic + final.acoustic, lm + final.lm
-        for link in outgoing[node]:
-            longer = (*words, link.word) if link.word else words
-            yield from walk(link.end, longer, acoustic + link.acoustic, lm + link.lm)
-
-    yield from walk(lattice.start, (), 0.0, 0.0)

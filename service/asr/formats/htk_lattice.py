@@ -2,7 +2,8 @@
 
     VERSION=1.0, UTTERANCE=id, base=10, lmscale=9.5, start=0, end=7, N=8 L=9
     I=0 t=0.00 W=hello                   nodes; words stand on nodes or on links
-    J=0 S=0 E=1 W=hello a=-812.5 l=-3.2  links; a acoustic, l language model, r pronunciation
+    J=0 S=0 E=1 W=hello a=-812.5 l=-3.2  links; a acoustic, l language model, r pronunciation,
+                                         x1 the rescoring model (SRILM's name of a further score)
 
 Scores are logarithms to `base` (natural if not given, 0 would mean probabilities and is refused)
 and come out natural. `r` counts as acoustic, as HTK adds it unscaled by `lmscale`. A word on a node
@@ -99,11 +100,11 @@ def _link(
     for node in (start, end):
         if node not in nodes:
             raise FormatError(path, line, f"there is no node I={node}")
-    acoustic, lm, pronunciation = (
-        unit * number(fields.get(name, "0"), path, line, name) for name in ("a", "l", "r")
+    acoustic, lm, pronunciation, model = (
+        unit * number(fields.get(name, "0"), path, line, name) for name in ("a", "l", "r", "x1")
     )
     word = fields.get("W", nodes[end].get("W", "!NULL"))
-    return Link(start, end, spoken(word), acoustic + pronunciation, lm)
+    return Link(start, end, spoken(word), acoustic + pronunciation, lm, model)
 
 
 def spoken(word: str) -> str:
@@ -153,6 +154,7 @@ def write_lattice(lattice: Lattice, file: IO[str]) -> None:
         Link(node, end, SILENCE, own.acoustic, own.lm) for node, own in lattice.finals.items()
     ]
     links = [*lattice.links, *finals]
+    is_rescored = any(link.model for link in links)
     file.write(f"VERSION=1.0\nUTTERANCE={_quoted(lattice.id)}\nbase={math.e!r}\n")
     file.write(f"start={lattice.start}\nend={end}\nN={end + 1} L={len(links)}\n")
     for node in range(end + 1):
@@ -160,9 +162,10 @@ def write_lattice(lattice: Lattice, file: IO[str]) -> None:
         file.write(f"I={node}" + ("" if time is None else f" t={time:.2f}") + "\n")
     for index, link in enumerate(links):
         word = _quoted(link.word) if link.word else "!NULL"
-        file.write(
-            f"J={index} S={link.start} E={link.end} W={word} a={link.acoustic!r} l={link.lm!r}\n"
+        scores = f"a={link.acoustic!r} l={link.lm!r}" + (
+            f" x1={link.model!r}" if is_rescored else ""
         )
+        file.write(f"J={index} S={link.start} E={link.end} W={word} {scores}\n")
 
 
 class Writer:

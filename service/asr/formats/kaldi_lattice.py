@@ -7,7 +7,8 @@
                                       (a blank line ends the lattice)
 
 Costs are natural and negated here. Words may be numbers of a `words.txt`; `<eps>` and 0 are none.
-The graph cost holds transition, pronunciation and language model together: it is read as `lm`.
+The graph cost holds transition, pronunciation and language model together: it is read as `lm`, and
+written as the mixture that the writer is told: (1 - share) * lm + share * the rescoring model's.
 """
 
 from __future__ import annotations
@@ -107,15 +108,19 @@ def _costs(text: str, path: Path, line: int) -> tuple[float, float]:
 class Writer:
     """Compact lattices as text, without transition ids, words spelled."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
+    def __init__(self, file: IO[str], share: float = 0.0) -> None:
+        self._file, self._share = file, share
 
     def write(self, lattice: Lattice) -> None:
         """The start's links come first: a reader takes the first node for the start."""
         self._file.write(f"{lattice.id}\n")
         for link in sorted(lattice.links, key=lambda own: (own.start != lattice.start, own.start)):
-            costs = f"{to_cost(link.lm)!r},{to_cost(link.acoustic)!r},"
-            self._file.write(f"{link.start} {link.end} {link.word or '<eps>'} {costs}\n")
+            word = link.word or "<eps>"
+            self._file.write(f"{link.start} {link.end} {word} {self._costs(link)}\n")
         for node, final in lattice.finals.items():
-            self._file.write(f"{node} {to_cost(final.lm)!r},{to_cost(final.acoustic)!r},\n")
+            self._file.write(f"{node} {self._costs(final)}\n")
         self._file.write("\n")
+
+    def _costs(self, own: Link | Final) -> str:
+        graph = (1 - self._share) * own.lm + self._share * own.model
+        return f"{to_cost(graph)!r},{to_cost(own.acoustic)!r},"

@@ -17,10 +17,10 @@ from service.asr.lattice import (
     Lattice,
     Link,
     PathWeights,
-    all_paths,
     build_lattice,
     nbest,
 )
+from tests.service.asr.small_lattices import all_paths, lattices
 
 SLF = r"""# as HTK's HVite and others write it
 VERSION=1.0
@@ -54,23 +54,6 @@ utt-2
 """
 
 
-@st.composite
-def lattices(draw: st.DrawFn) -> Lattice:
-    size = draw(st.integers(2, 6))
-    score = st.integers(-40, 0).map(lambda value: value / 4)
-    words = st.sampled_from(["", "a", "b", "c"])
-    links = [
-        Link(start, end, draw(words), draw(score), draw(score))
-        for start in range(size)
-        for end in range(start + 1, size)
-        for _ in range(draw(st.integers(0, 2)))
-    ]
-    finals = {size - 1: Final()} | {
-        node: Final(draw(score), draw(score)) for node in draw(st.sets(st.integers(0, size - 1)))
-    }
-    return build_lattice(id="u", start=0, finals=finals, links=links)
-
-
 @given(lattice=lattices(), lm=st.sampled_from([0.0, 1.0, 9.5]), bonus=st.sampled_from([-2.0, 0.5]))
 @settings(deadline=None)
 def test_nbest_is_every_path_s_best(lattice: Lattice, lm: float, bonus: float) -> None:
@@ -79,11 +62,11 @@ def test_nbest_is_every_path_s_best(lattice: Lattice, lm: float, bonus: float) -
         total = acoustic + lm * own + bonus * len(words)
         text = " ".join(words)
         expected[text] = max(expected.get(text, float("-inf")), total)
-    found = nbest(lattice, 10_000, PathWeights(lm, bonus)).hypotheses
+    found = nbest(lattice, 10_000, PathWeights(lm, length_bonus=bonus)).hypotheses
     totals = [(h.score or 0) + lm * h.scores["lm"] + bonus * len(h.words) for h in found]
     assert {h.text: pytest.approx(t) for h, t in zip(found, totals, strict=True)} == expected
     assert totals == sorted(totals, reverse=True)
-    few = nbest(lattice, 3, PathWeights(lm, bonus)).hypotheses
+    few = nbest(lattice, 3, PathWeights(lm, length_bonus=bonus)).hypotheses
     assert few == found[:3]
 
 
