@@ -13,6 +13,8 @@ import click
 _COMMANDS = {
     "serve": "serve",
     "score": "score",
+    "rescore": "rescore",
+    "tune": "tune",
     "next-word": "next_word",
     "generate": "generate",
     "chat": "chat",

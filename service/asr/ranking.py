@@ -1,0 +1,90 @@
+"""Scored lists put in order by the totals that settings make of their scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from service.asr.hypotheses import MODEL, Hypothesis, NBestList
+from service.asr.settings import RescoringSettings
+from service.asr.text_forms import hot_word_score
+from service.asr.tuning_data import NGRAM
+from service.asr.word_model import mix
+from service.text.rescoring import Combination, Scored, combine, rank
+
+
+class Ranker:
+    """Ranks lists whose hypotheses have word scores under `model`, perhaps under `ngram`."""
+
+    def __init__(
+        self, settings: RescoringSettings, hot_words: Mapping[str, float] | None = None
+    ) -> None:
+        self._settings, self._hot_words = settings, hot_words or {}
+        self._combination = Combination(
+            lm_weight=settings.lm_weight,
+            length_bonus=settings.length_bonus,
+            weights=settings.weights,
+        )
+
+    def rank(self, nbest: NBestList) -> NBestList:
+        """Best first. Each hypothesis gets its total, and the language model scores in it.
+
+        ValueError names the list, and a score without a weight or a weight without score.
+        """
+        try:
+            own = [self._scored(hypothesis) for hypothesis in nbest.hypotheses]
+            totals = [combine(scored, self._combination) for scored in own]
+        except ValueError as error:
+            raise ValueError(f"list {nbest.id!r}: {error}") from None
+        order = [place.index for place in rank(totals)]
+        told = [
+            {"lm_logprob": scored.lm_logprob} | ({"hot_words": hot} if self._hot_words else {})
+            for scored, hypothesis in zip(own, nbest.hypotheses, strict=True)
+            for hot in [hot_word_score(hypothesis.text, self._hot_words)]
+        ]
+        return nbest.reordered(order, totals, told)
+
+    def _scored(self, hypothesis: Hypothesis) -> Scored:
+        hot = hot_word_score(hypothesis.text, self._hot_words)
+        return Scored(
+            score=(hypothesis.score or 0.0) + hot,
+            scores=self._scores(hypothesis),
+            lm_logprob=self._lm(hypothesis),
+            num_tokens=1,
+            num_words=len(hypothesis.words),
+            eos=True,
+        )
+
+    def _scores(self, hypothesis: Hypothesis) -> dict[str, float]:
+        """What the weights weigh; a score that has none is refused, except those of our models."""
+        scores = dict(hypothesis.scores)
+        for name, own in hypothesis.word_scores.items():
+            if name != MODEL and name in self._settings.weights:
+                scores.setdefault(name, math.fsum(own))
+        if missing := sorted(set(self._settings.weights) - set(scores)):
+            hint = "; give --ngram" if missing[0] == NGRAM else ""
+            raise ValueError(f"the score {missing[0]!r}, which has a weight, is missing{hint}")
+        if unweighted := sorted(set(scores) - set(self._settings.weights)):
+            raise ValueError(
+                f"no weight is given for the score {unweighted[0]!r} (0 leaves it out)"
+            )
+        return scores
+
+    def _lm(self, hypothesis: Hypothesis) -> float:
+        """ln P under the model, or under its mixture with another."""
+        own = hypothesis.word_scores.get(MODEL, ())
+        mixture = self._settings.mixture
+        if mixture is None:
+            return math.fsum(own)
+        other = hypothesis.word_scores.get(mixture.with_)
+        if other is None:
+            hint = "give --ngram" if mixture.with_ == NGRAM else "the list has to bring them"
+            raise ValueError(
+                f"the word scores {mixture.with_!r} of the mixture are missing; {hint}"
+            )
+        if len(other) != len(own):
+            raise ValueError(
+                f"{hypothesis.text!r}: {len(other)} word scores {mixture.with_!r} for "
+                f"{len(own) - 1} words and the end"
+            )
+        return math.fsum(mix(a, b, mixture.share) for a, b in zip(own, other, strict=True))
