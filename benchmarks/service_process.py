@@ -154,11 +154,13 @@ def memory_of(pid: int) -> Memory:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and all its descendants have computed so far. Linux only.
+    """What a process and all its descendants have computed so far. Linux only."""
+    return sum(map(own_cpu_seconds, family(pid)))
 
-    The kernel's number for a process's own clock: see clock_getcpuclockid(3).
-    """
-    return sum(time.clock_gettime(~member << 3 | 2) for member in family(pid))
+
+def own_cpu_seconds(pid: int) -> float:
+    """What a process has computed so far: its clock by number, as clock_getcpuclockid(3) has it."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def family(pid: int) -> list[int]:

@@ -3,8 +3,8 @@
     python -m benchmarks.profile [--quick] [--save] [--before]
 
 {one_stream,streams64}_us_per_token: microseconds of CPU time for a generated token, all the
-    service's processes, by place: samples of a place over all samples, of the time that the kernel
-    counted. `all` is their sum.
+    service's processes, by place: a process's time as the kernel counted it, divided as the samples
+    of that process are. `all` is their sum.
 {one_stream,streams64}_share: the same as shares.
 {one_stream,streams64}_samples: how many; 1,000 make shares good to one or two hundredths.
 
@@ -22,15 +22,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import SHIPPED, Benchmark, Json, new_parser, parse
 from benchmarks.load import Client, completion, load_process, streams_at_once
 from benchmarks.peers.options import cores_of
-from benchmarks.profile.places import PLACES, by_place
-from benchmarks.service_process import cpu_seconds, family, running_service
+from benchmarks.profile.places import ELSEWHERE, PLACES, by_place
+from benchmarks.service_process import family, own_cpu_seconds, running_service
 
 HOOK = Path(__file__).parent / "hook"
 _ANSWER_LIMIT_S = 10.0
@@ -39,33 +39,40 @@ _POLL_S = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """samples: by place. cpu_s: what the kernel counted. tokens: that were generated in it."""
+    """cpu_s: computed at each place, all processes together. tokens: that were generated in it."""
 
-    samples: Counter[str]
-    cpu_s: float
+    cpu_s: Mapping[str, float]
+    samples: int
     tokens: int
 
     def us_per_token(self) -> dict[str, float]:
-        total = 1e6 * self.cpu_s / self.tokens
-        shares = self.shares()
-        return {place: total * share for place, share in shares.items()} | {"all": total}
+        each = {place: 1e6 * self.cpu_s[place] / self.tokens for place in PLACES}
+        return each | {"all": sum(each.values())}
 
     def shares(self) -> dict[str, float]:
-        return {place: self.samples[place] / self.samples.total() for place in PLACES}
+        total = sum(self.cpu_s.values())
+        return {place: self.cpu_s[place] / total for place in PLACES}
 
 
 def profiled(pid: int, folder: Path, work: Callable[[], int]) -> Profile:
-    """What the processes of `pid` do meanwhile; `work` says how many tokens were generated."""
-    _reports(pid, folder)  # what came before
-    before = cpu_seconds(pid)
+    """What the processes of `pid` do meanwhile; `work` says how many tokens were generated.
+
+    Each process's time is what the kernel counted, divided as its samples are. Ticks of the
+    clock, which samples hang on, favour processes that run long without a pause, so samples of
+    different processes do not compare.
+    """
+    pids = family(pid)
+    _reports(pids, folder)  # what came before
+    before = [own_cpu_seconds(member) for member in pids]
     tokens = work()
-    cpu = cpu_seconds(pid) - before
-    samples: Counter[str] = Counter()
-    for counts in _reports(pid, folder):
-        samples += by_place(counts)
-    if not samples:
-        raise RuntimeError("no process of the service was sampled")
-    return Profile(samples=samples, cpu_s=cpu, tokens=tokens)
+    spent = [own_cpu_seconds(m) - b for m, b in zip(pids, before, strict=True)]
+    cpu_s, samples = dict.fromkeys(PLACES, 0.0), 0
+    for counts, seconds in zip(_reports(pids, folder), spent, strict=True):
+        found = by_place(counts) or Counter({ELSEWHERE: 1})
+        samples += sum(counts.values())
+        for place, number in found.items():
+            cpu_s[place] += seconds * number / found.total()
+    return Profile(cpu_s=cpu_s, samples=samples, tokens=tokens)
 
 
 def hooked(folder: Path) -> dict[str, str]:
@@ -74,9 +81,8 @@ def hooked(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(paths), "PROFILE_FOLDER": str(folder)}
 
 
-def _reports(pid: int, folder: Path) -> list[dict[str, int]]:
+def _reports(pids: Sequence[int], folder: Path) -> list[dict[str, int]]:
     """What each process has sampled since it was last asked."""
-    pids = family(pid)
     paths = [folder / f"{member}.json" for member in pids]
     for member, path in zip(pids, paths, strict=True):
         path.unlink(missing_ok=True)
@@ -124,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 profile = profiled(service.pid, Path(folder), work)
                 figures[f"{name}_us_per_token"] = profile.us_per_token()
                 figures[f"{name}_share"] = profile.shares()
-                figures[f"{name}_samples"] = profile.samples.total()
+                figures[f"{name}_samples"] = profile.samples
     benchmark.publish(
         figures,
         config={

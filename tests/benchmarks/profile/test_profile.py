@@ -47,8 +47,9 @@ def test_computing_is_found_where_it_happens(busy: subprocess.Popen[bytes], tmp_
         return 1000
 
     profile = profiled(busy.pid, tmp_path, work)
-    assert profile.samples["draw"] >= 0.9 * profile.samples.total() > 0
+    assert profile.samples > 0
+    assert profile.shares()["draw"] > 0.9
     each = profile.us_per_token()
     assert set(each) == {*PLACES, "all"}
     assert sum(each[place] for place in PLACES) == pytest.approx(each["all"])
-    assert each["all"] == pytest.approx(1000 * profile.cpu_s)
+    assert each["all"] == pytest.approx(1000 * sum(profile.cpu_s.values()))
