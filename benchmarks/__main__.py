@@ -1,4 +1,7 @@
-"""Every benchmark of speed in turn, each in a process of its own: `python -m benchmarks`."""
+"""The benchmarks of speed in turn, each in a process of its own: `python -m benchmarks`.
+
+`benchmarks.peers`, which builds another program first, and `benchmarks.growth` run by name.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 
 from benchmarks.harness import PROJECT, new_parser, parse
 
-BENCHMARKS = ("engine", "scoring", "rescoring", "http", "startup", "training")
+BENCHMARKS = ("engine", "scoring", "rescoring", "http", "profile", "startup", "training")
 
 
 def run_all() -> int:

@@ -10,6 +10,8 @@ int8_gemm_fraction_b64: seconds of one step's matrix products at 64 rows over se
     runner's `step` and `logprobs`. The products: ONNX Runtime's MatMulInteger, uint8 times constant
     int8 to int32, in one session that does nothing else, [64, 512] x [512, 2048] for layer 0,
     [64, 1024] x [1024, 2048] for layer 1, [64, 512] x [512, 8192] for the softmax.
+step_b1_vs_bandwidth: seconds to read as many bytes as a step's int8 matrices have, once and for
+    nothing, on one thread, over the runner's seconds: how near the step is to the memory's limit.
 sampling_share_b64: seconds of engine.sampling.sampler.sample for 64 rows over the runner's seconds.
     Settings: temperature 0.8, top_k 50, top_p 0.95, presence and frequency penalty 0.2, logprobs 5;
     each row has generated 128 tokens; rows are distributed by Zipf's law. As in the service, seven
@@ -20,6 +22,7 @@ sampling_share_b64_nucleus, sampling_share_b64_wide: with temperature 0.65 and t
     shipped model is served; and the same where all tokens are about equally probable.
 engine_b{1,64}_tokens_per_s: streams of 128 tokens through Engine, so scheduling, step, sampling at
     temperature 1, outputs; engine_b64_settings_tokens_per_s: with the settings above.
+engine_b{1,64}_vs_step: the engine's rate over that of the bare step of so many rows.
 loop_overhead_b64: seconds that a step of Engine takes beyond the runner and the sampler (both at
     temperature 1) over the runner's seconds.
 max_error_nats: largest difference of any log-probability between runner and nn.LSTM, 8 steps.
@@ -44,7 +47,7 @@ from benchmarks.harness import (
     new_parser,
     parse,
 )
-from benchmarks.int8_gemm import int8_products, operations
+from benchmarks.int8_gemm import int8_products, operations, reading, weight_bytes
 from benchmarks.model_s import MODEL_S, build_runner, check_error, new_engine, random_weights
 from benchmarks.streams import generate, stream_requests
 from models.config import ModelConfig
@@ -156,7 +159,10 @@ def tasks_of(
     """All that is timed, by name. length: tokens of a stream."""
     model = NnLstm(config, weights)
     logprobs = zipf_logprobs(ROWS, config.vocab_size)
-    tasks: dict[str, Task] = {"int8_gemm_b64": int8_products(config, ROWS, threads)}
+    tasks: dict[str, Task] = {
+        "int8_gemm_b64": int8_products(config, ROWS, threads),
+        "reading": reading(weight_bytes(config)),
+    }
     for rows in (1, ROWS):
         tasks[f"step_b{rows}"] = runner_step(runner, rows)
         tasks[f"nn_lstm_b{rows}"] = NnLstmStep(model, rows, onednn=True)
@@ -183,6 +189,7 @@ def figures_of(timings: dict[str, Timing], *, length: int) -> Json:
         "step_b1_vs_nn_lstm_without_onednn": seconds["nn_lstm_b1_without_onednn"]
         / seconds["step_b1"],
         "step_b64_vs_nn_lstm_without_onednn": seconds["nn_lstm_b64_without_onednn"] / step,
+        "step_b1_vs_bandwidth": seconds["reading"] / seconds["step_b1"],
         "int8_gemm_fraction_b64": seconds["int8_gemm_b64"] / step,
         "sampling_share_b64": seconds["sampling_b64_settings"] / step,
         "sampling_share_b64_plain": seconds["sampling_b64_plain"] / step,
@@ -194,6 +201,8 @@ def figures_of(timings: dict[str, Timing], *, length: int) -> Json:
         "engine_b1_tokens_per_s": length / seconds["streams_b1"],
         "engine_b64_tokens_per_s": ROWS * length / seconds["streams_b64"],
         "engine_b64_settings_tokens_per_s": ROWS * length / seconds["streams_b64_settings"],
+        "engine_b1_vs_step": seconds["step_b1"] * steps / seconds["streams_b1"],
+        "engine_b64_vs_step": step * steps / seconds["streams_b64"],
         "loop_overhead_b64": loop / step,
     }
 

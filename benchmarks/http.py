@@ -7,6 +7,8 @@ sse64_vs_engine: tokens/s of 64 completions streamed at once (`stream`, temperat
     handed to Engine in this process, from the first `add_request` to the last output. The load
     generator (raw sockets, asyncio, one connection a stream) has a process of its own on the same
     machine and is included: it takes its part of the processor from the service.
+one_core_sse{1,64}_vs_engine: the service with all its processes on one core, the load on another,
+    over the engine alone on that core: one stream of 256 tokens, and 64.
 sse64_tokens_per_s, engine_b64_tokens_per_s, sse1_tokens_per_s: the rates, and that of one stream.
 sse64_first_token_ms, sse64_gap_ms: percentiles over the streams of the time from a request to its
     first event with text, and of the times between such events.
@@ -46,7 +48,7 @@ from benchmarks.load import (
     streams_by_arrival,
 )
 from benchmarks.model_s import new_engine
-from benchmarks.service_process import running_service
+from benchmarks.service_process import cores_of, pinned, running_service
 from benchmarks.streams import generate, stream_requests
 from models.checkpoint import load_checkpoint
 from service.engine.hosts.async_engine import EngineOptions
@@ -120,6 +122,25 @@ def measure_streams(client: Client, engine: EngineAlone, plan: Plan) -> Json:
     }
 
 
+def measure_one_core(client: Client, engine: EngineAlone, plan: Plan, core: int) -> Json:
+    """A service on `core`, through `client`, and the engine alone on the same core, in turn."""
+    figures: Json = {}
+    for count in (1, plan.streams):
+        served: list[float] = []
+        alone: list[float] = []
+        for number in range(1 + plan.rounds):
+            first = 500_000 + number * count
+            bodies = [completion(first + k, plan.stream_tokens) for k in range(count)]
+            with pinned(core):
+                alone.append(engine.tokens_per_s(bodies))
+            load = client(streams_at_once, bodies)
+            served.append(load.tokens / load.seconds)
+        rate, bare = statistics.median(served[1:]), statistics.median(alone[1:])
+        figures[f"one_core_sse{count}_vs_engine"] = rate / bare
+        figures[f"one_core_sse{count}_tokens_per_s"] = rate
+    return figures
+
+
 def measure_chat(client: Client, plan: Plan) -> Json:
     """Early and late turns of conversations, by history and by state."""
     figures: Json = {}
@@ -158,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(parser, argv)
     if not options.model.is_dir():
         parser.error(f"--model: there is no checkpoint at {options.model}")
+    load_core, core = cores_of(parser)
     benchmark = Benchmark("http", options)
     plan = QUICK if options.quick else FULL
     engine = EngineAlone(options.model)
@@ -166,6 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = measure_streams(client, engine, plan)
         figures |= measure_chat(client, plan)
         figures |= measure_load(client, plan)
+    with (
+        running_service(options.model, core=core) as service,
+        load_process(load_core) as executor,
+    ):
+        figures |= measure_one_core(Client(executor, service.port), engine, plan, core)
     benchmark.publish(
         figures,
         config={

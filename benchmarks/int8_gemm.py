@@ -30,6 +30,21 @@ def operations(config: ModelConfig, rows: int) -> int:
     return sum(2 * rows * inputs * outputs for inputs, outputs in product_shapes(config))
 
 
+def weight_bytes(config: ModelConfig) -> int:
+    """What one step reads of them at the least, in int8."""
+    return sum(inputs * outputs for inputs, outputs in product_shapes(config))
+
+
+def reading(num_bytes: int) -> Callable[[], None]:
+    """A call that reads so much memory once, on one thread, and does next to nothing with it."""
+    memory = np.random.default_rng(0).integers(0, 2**63, num_bytes // 8, np.uint64)
+
+    def read() -> None:
+        np.bitwise_or.reduce(memory)
+
+    return read
+
+
 def int8_products(config: ModelConfig, rows: int, threads: int) -> Callable[[], None]:
     """A call that does the products once: uint8 (rows, inputs) times constant int8 -> int32.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import os
 import signal
@@ -140,6 +141,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def cores_of(parser: argparse.ArgumentParser) -> tuple[int, int]:
+    """The load's and the servers' core; exits with a message where there is only one."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        parser.error("two cores are needed: one for a server, one for the load")
+    return cores[0], cores[-1]
 
 
 def memory_of(pid: int) -> Memory:

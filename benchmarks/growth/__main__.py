@@ -36,8 +36,7 @@ from benchmarks.growth.page import write_page
 from benchmarks.growth.scales import FULL, QUICK, Scales
 from benchmarks.harness import RESULTS, SHIPPED, Benchmark, Json, new_parser, parse
 from benchmarks.load import load_process
-from benchmarks.peers.options import cores_of
-from benchmarks.service_process import running_service
+from benchmarks.service_process import cores_of, running_service
 from models.checkpoint import load_checkpoint
 from models.tokenizer import Tokenizer
 

@@ -31,11 +31,10 @@ from pathlib import Path
 from benchmarks.harness import Benchmark, Json, new_parser, parse
 from benchmarks.load import Client, load_process
 from benchmarks.peers.asking import FULL, LLAMA, OURS, PARTS, QUICK, Figures, Plan, Server, Servers
-from benchmarks.peers.llama_build import VERSION, llama_server
+from benchmarks.peers.llama_build import VERSION, add_cache_option, llama_server
 from benchmarks.peers.llama_server import BODY, FLAGS_OF, LONG, MANY, running_llama
-from benchmarks.peers.options import add_cache_option, cores_of
 from benchmarks.peers.sizes import SIZES, Models, Size, write_models
-from benchmarks.service_process import Service, memory_of, running_service
+from benchmarks.service_process import Service, cores_of, memory_of, running_service
 from models.checkpoint import load_checkpoint
 
 START = "start"

@@ -19,11 +19,11 @@ from benchmarks.harness import SHIPPED, Benchmark, Json, new_parser, parse
 from benchmarks.load import Client, load_process
 from benchmarks.peers.__main__ import words
 from benchmarks.peers.asking import FULL, PARTS, QUICK, Figures, Server, Servers
-from benchmarks.peers.llama_build import llama_server
+from benchmarks.peers.llama_build import add_cache_option, llama_server
 from benchmarks.peers.llama_model import LlamaShape, write_llama
 from benchmarks.peers.llama_server import BODY, FLAGS_OF, running_llama
-from benchmarks.peers.options import add_cache_option, cores_of
 from benchmarks.peers.sizes import SIZES
+from benchmarks.service_process import cores_of
 from models.checkpoint import load_checkpoint
 
 USED = "used"

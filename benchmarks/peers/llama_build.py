@@ -6,6 +6,8 @@ build. A C++ compiler must be there; nothing else is asked of the machine.
 
 from __future__ import annotations
 
+import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,14 @@ _OPTIONS = {
     "LLAMA_USE_PREBUILT_UI": "OFF",
     "LLAMA_OPENSSL": "OFF",
 }
+
+
+def add_cache_option(parser: argparse.ArgumentParser) -> None:
+    """Where llama-server is built and kept: the user's cache, or `--cache`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lstm-serve"
+    parser.add_argument(
+        "--cache", type=Path, default=cache, help=f"where llama-server is built ({cache})"
+    )
 
 
 def llama_server(cache: Path) -> Path:

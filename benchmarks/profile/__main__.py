@@ -28,9 +28,8 @@ from pathlib import Path
 
 from benchmarks.harness import SHIPPED, Benchmark, Json, new_parser, parse
 from benchmarks.load import Client, completion, load_process, streams_at_once
-from benchmarks.peers.options import cores_of
 from benchmarks.profile.places import ELSEWHERE, PLACES, by_place
-from benchmarks.service_process import family, own_cpu_seconds, running_service
+from benchmarks.service_process import cores_of, family, own_cpu_seconds, running_service
 
 HOOK = Path(__file__).parent / "hook"
 _ANSWER_LIMIT_S = 10.0
