@@ -34,22 +34,39 @@ def resolve_sampling(
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(f"{name} is no sampling field{hint}")
     values = {**defaults, **set_fields}
-    stops = tuple(values.pop("stop_token_ids", ()))
-    if not values.pop("ignore_eos", False):
-        stops = tuple(dict.fromkeys((*end_ids, *stops)))
-    allowed = values.get("allowed_token_ids")
-    named = {*stops, *(allowed or ())}
+    ignore_eos = values.pop("ignore_eos", False)
+    stops = stop_ids(end_ids, values.pop("stop_token_ids", ()), ignore_eos=ignore_eos)
     return SamplingParams(
         **{
             **values,
             "top_k": max(0, values.get("top_k", 0)),
             "top_p": max(_SMALLEST_TOP_P, values.get("top_p", 1.0)),
-            "seed": secrets.randbits(48) if values.get("seed") is None else values["seed"],
+            "seed": drawn_seed(values.get("seed")),
             "stop_token_ids": stops,
             "bad_words": bad_word_ids(values.get("bad_words", ()), tokenizer),
-            "suppressed_token_ids": suppressed_ids(tokenizer, named),
+            "suppressed_token_ids": suppressed_ids(tokenizer, stops),
         }
     )
+
+
+def drawn_seed(given: int | None) -> int:
+    """The seed given; where none is, or -1, a new one, small enough for users of doubles."""
+    return secrets.randbits(48) if given is None or given == -1 else given
+
+
+def stop_ids(
+    end_ids: Iterable[int], further: Iterable[int], *, ignore_eos: bool
+) -> tuple[int, ...]:
+    """The tokens that end a text: `end_ids`, unless they are to be ignored, and the `further` ones.
+
+    Raises ValueError where a further one is to be ignored.
+    """
+    if not ignore_eos:
+        return tuple(dict.fromkeys((*end_ids, *further)))
+    excluded, stops = set(end_ids), tuple(dict.fromkeys(further))
+    if both := [token for token in stops if token in excluded]:
+        raise ValueError(f"stop_token_ids: {both[0]} ends every text, and ignore_eos excludes it")
+    return stops
 
 
 def bad_word_ids(words: Iterable[str], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
@@ -63,7 +80,7 @@ def bad_word_ids(words: Iterable[str], tokenizer: Tokenizer) -> tuple[tuple[int,
     return tuple(sequences)
 
 
-def suppressed_ids(tokenizer: Tokenizer, named: Iterable[int]) -> tuple[int, ...]:
-    """The control tokens that are not named, which are never generated."""
-    kept = set(named)
+def suppressed_ids(tokenizer: Tokenizer, stops: Iterable[int]) -> tuple[int, ...]:
+    """The control tokens that end no text; they are never generated, whatever else is allowed."""
+    kept = set(stops)
     return tuple(token for token in tokenizer.control_ids.values() if token not in kept)

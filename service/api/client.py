@@ -103,16 +103,22 @@ class ModelClient:
             raise too_many(param, error.count, limit, "tokens or more") from None
 
     async def prompts(
-        self, before: History, sources: Sequence[str | Sequence[int]], *, eos: bool, param: str
+        self,
+        before: History | Sequence[History],
+        sources: Sequence[str | Sequence[int]],
+        *,
+        eos: bool,
+        param: str,
     ) -> list[Prompt]:
-        """Each of `sources` behind `before`; `param` is the request's name for them.
+        """Each of `sources` behind `before`, or behind its own one; `param`: the request's name.
 
         An ApiError refuses more tokens, beyond those of `before`, than a request may have.
         """
+        befores = [before] * len(sources) if isinstance(before, History) else before
         limit = self.settings.max_prompt_tokens
         size = sum(map(len, sources))
         try:
-            return await off_loop(size, build_prompts, before, sources, eos=eos, max_tokens=limit)
+            return await off_loop(size, build_prompts, befores, sources, eos=eos, max_tokens=limit)
         except TooManyTokensError as error:
             raise too_many(param, error.count, limit, "tokens or more") from None
 

@@ -15,21 +15,39 @@ class Conversation:
 
     template: ChatTemplate
 
-    def prompt(self, before: History, turns: Iterable[tuple[str, str]]) -> Prompt:
+    def prompt(
+        self,
+        before: History,
+        turns: Iterable[tuple[str, str]],
+        *,
+        opens: bool = True,
+        continues: bool = False,
+    ) -> Prompt:
         """Each (role, text) behind `before`, and the opening of the assistant's turn.
 
-        Raises ValueError, naming the roles that there are, for another one.
+        opens: whether that opening comes; continues: in its place the last turn stays open, for its
+        text to go on. Raises ValueError, naming the roles that there are, for another one.
         """
         ids = list(before.tokens())
-        first = len(ids)
-        for role, text in turns:
-            if role not in self.template.role_ids:
-                known = ", ".join(sorted(self.template.role_ids))
-                raise ValueError(f"role: this model knows {known}, not {role!r}")
-            ids += self.template.turn(role, text)
-        ids.append(self.template.opening)
+        first, rest = len(ids), list(turns)
+        unfinished = rest.pop() if continues else None
+        for role, text in rest:
+            ids += self.template.turn(self._known(role), text)
+        if unfinished is not None:
+            ids.append(self.template.role_ids[self._known(unfinished[0])])
+        elif opens:
+            ids.append(self.template.opening)
         after = History(tokenizer=before.tokenizer, start=before.start, ids=tuple(ids))
-        return Prompt(before=before, ids=after.ids, first=first, source=ids[first:], after=after)
+        if unfinished is not None:
+            after = after.with_text(unfinished[1])
+        ids = list(after.tokens())
+        return Prompt(before=before, ids=tuple(ids), first=first, source=ids[first:], after=after)
+
+    def _known(self, role: str) -> str:
+        if role not in self.template.role_ids:
+            known = ", ".join(sorted(self.template.role_ids))
+            raise ValueError(f"role: this model knows {known}, not {role!r}")
+        return role
 
     def close(self, before: History, text: str) -> History:
         """After the assistant said `text`."""

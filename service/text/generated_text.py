@@ -91,12 +91,14 @@ class TextRules:
 
     stops: stop strings; they are not looked for in the text of the first `min_tokens` tokens.
     list_tokens: keep each token beside the text.
+    shows_stop: the stop string that ends a text is shown.
     """
 
     tokenizer: Tokenizer
     stops: StopStrings | None
     min_tokens: int
     list_tokens: bool
+    shows_stop: bool = False
 
 
 class Continuation:
@@ -106,7 +108,9 @@ class Continuation:
         """`in_line`: the text before this one ends in the middle of a line."""
         self._rules = rules
         self._decoder = IncrementalDecoder(rules.tokenizer, continuation=in_line)
-        self._scanner = StopScanner(rules.stops) if rules.stops else None
+        self._scanner = (
+            StopScanner(rules.stops, shows_stop=rules.shows_stop) if rules.stops else None
+        )
         self._line_start = not in_line
         self._decoded = 0  # characters of the text, shown or held back
         self._shown = 0

@@ -171,15 +171,19 @@ class Prompt:
 
 
 def build_prompts(
-    before: History, sources: Iterable[str | Sequence[int]], *, eos: bool, max_tokens: int
+    befores: Iterable[History],
+    sources: Iterable[str | Sequence[int]],
+    *,
+    eos: bool,
+    max_tokens: int,
 ) -> list[Prompt]:
-    """Each of `sources` behind `before`.
+    """Each of `sources` behind the history in its place.
 
-    Raises TooManyTokensError as soon as there are more than `max_tokens` beyond those of `before`.
+    Raises TooManyTokensError as soon as there are more than `max_tokens` beyond the histories'.
     """
     prompts: list[Prompt] = []
     total = 0
-    for source in sources:
+    for before, source in zip(befores, sources, strict=True):
         # What is left for this one: a text of many megabytes is not segmented in vain.
         limit = max_tokens - total + len(before.ids)
         if not isinstance(source, str) and len(source) > limit:

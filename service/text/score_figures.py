@@ -112,10 +112,12 @@ def _words(
     """Each word with the tokens that end after the word before it and not after its own end.
 
     What follows the last word counts for end-of-sequence, or without it for the last word, so that
-    the words add up to the text.
+    the words add up to the text; of a text of white space alone it is an entry without a word.
     """
     text, tokenizer = prompt.text, prompt.before.tokenizer
     spans = [(found[0], found.start(), found.end()) for found in _WORD.finditer(text)]
+    if text and not spans and not eos:
+        spans = [("", 0, len(text))]
     borders = [end for _, _, end in spans]
     if eos:
         spans.append((tokenizer.piece(tokenizer.eos_id), len(text), len(text)))

@@ -82,8 +82,9 @@ class StopStrings:
 class StopScanner:
     """Follows one continuation. Concatenated, what `push` and `flush` return is the shown text."""
 
-    def __init__(self, stops: StopStrings) -> None:
-        self._stops = stops
+    def __init__(self, stops: StopStrings, *, shows_stop: bool = False) -> None:
+        """`shows_stop`: the stop string itself is shown."""
+        self._stops, self._shows_stop = stops, shows_stop
         self._node = 0
         self._held = ""
         self.stopped = False
@@ -91,7 +92,7 @@ class StopScanner:
     def push(self, text: str) -> str:
         """Take more text, return what may be shown now. Sets `stopped` when a stop string ended.
 
-        The stop string itself and all that follows it is never returned.
+        The stop string itself, unless it is to be shown, and all that follows it is never returned.
         """
         if self.stopped:
             return ""
@@ -107,7 +108,7 @@ class StopScanner:
             if length := stops.matched(node):
                 self.stopped = True
                 self._held = ""
-                return buffer[: position + 1 - length]
+                return buffer[: position + 1 - (0 if self._shows_stop else length)]
         self._node = node
         shown = len(buffer) - stops.held(node)
         self._held = buffer[shown:]

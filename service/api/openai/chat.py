@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from models.chat_template import ChatTemplate
 from service.api.client import ModelClient, off_loop
-from service.api.openai.jobs import Job, check_fields, check_work
-from service.api.openai.logprobs import LogprobsForm
-from service.api.openai.requests import (
-    UNSUPPORTED_CHAT,
-    UNSUPPORTED_MESSAGE,
-    ChatCompletionRequest,
-    ChatMessage,
-    refuse_unsupported,
+from service.api.openai.answer_forms import ChatForm, answer_head
+from service.api.openai.jobs import Job, check_fields, check_work, form_options
+from service.api.openai.known_fields import (
+    REFUSED_CHAT,
+    REFUSED_MESSAGE,
+    refuse_unserved,
+    unknown_stream_options,
 )
-from service.api.openai.responses import ChatForm, answer_head
-from service.api.openai.sampling_params import resolve, resolve_seed, sampling_params
+from service.api.openai.requests import ChatCompletionRequest, ChatMessage
+from service.api.openai.sampling_params import num_alternatives, resolve, sampling_params
 from service.http.errors import invalid
+from service.sampling_fields import drawn_seed
 from service.served_model import ServedModel
+from service.text.conversation import Conversation
 from service.text.history import History, Prompt
 
 _DEFAULT_MAX_TOKENS = 1024
@@ -36,47 +36,45 @@ def template_of(model: ServedModel) -> ChatTemplate:
     return ChatTemplate.of(model.tokenizer, model.chat_template)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Messages of a request in the template of the model."""
+def check_messages(messages: Sequence[ChatMessage], template: ChatTemplate) -> list[str]:
+    """Refuse what the template, or this server, cannot say; returns fields that nobody knows."""
+    unknown = []
+    for index, message in enumerate(messages):
+        place = f"messages.{index}."
+        unknown += refuse_unserved(message.model_extra, REFUSED_MESSAGE, place=place)
+        if message.role not in template.role_ids:
+            known = ", ".join(sorted(template.role_ids))
+            raise invalid(place + "role", f"this model knows {known}, not {message.role!r}")
+    return unknown
 
-    template: ChatTemplate
 
-    def check(self, messages: Sequence[ChatMessage]) -> None:
-        """Refuse what the template, or this server, cannot say."""
-        role_ids = self.template.role_ids
-        for index, message in enumerate(messages):
-            refuse_unsupported(message.model_extra, UNSUPPORTED_MESSAGE, place=f"messages.{index}.")
-            if message.role not in role_ids:
-                known = ", ".join(sorted(role_ids))
-                raise invalid(
-                    f"messages.{index}.role", f"this model knows {known}, not {message.role!r}"
-                )
-
-    def prompt(self, before: History, messages: Sequence[ChatMessage]) -> Prompt:
-        """`messages` behind `before`, and the opening of the assistant's turn."""
-        ids = list(before.tokens())
-        first = len(ids)
-        for message in messages:
-            ids += self.template.turn(message.role, message.text)
-        ids.append(self.template.opening)
-        after = History(tokenizer=before.tokenizer, start=before.start, ids=tuple(ids))
-        return Prompt(before=before, ids=after.ids, first=first, source=ids[first:], after=after)
-
-    def close(self, before: History, text: str) -> History:
-        """After the assistant said `text`."""
-        return before.with_text(text).with_control(self.template.end_id)
+async def conversation_prompt(
+    conversation: Conversation,
+    before: History,
+    messages: Sequence[ChatMessage],
+    *,
+    opens: bool,
+    continues: bool,
+) -> Prompt:
+    """`messages` behind `before`; see `Conversation.prompt`."""
+    turns = [(message.role, message.text) for message in messages]
+    size = sum(len(text) for _, text in turns)
+    return await off_loop(
+        size, conversation.prompt, before, turns, opens=opens, continues=continues
+    )
 
 
 async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
-    refuse_unsupported(body.model_extra, UNSUPPORTED_CHAT)
+    unknown = refuse_unserved(body.model_extra, REFUSED_CHAT)
+    unknown += unknown_stream_options(body.stream_options)
     check_fields(body)
+    _check_opening(body)
     model = client.model
     conversation = Conversation(template_of(model))
-    conversation.check(body.messages)
-    max_tokens, num_top = _max_tokens(body, model), _num_top(body)
-    seed = resolve_seed(body)
+    unknown += check_messages(body.messages, conversation.template)
+    max_tokens, num_top = _max_tokens(body, model), _num_top(body, model)
+    seed = drawn_seed(body.seed)
     sampling = sampling_params(
         body,
         model,
@@ -86,22 +84,19 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
         seed=seed,
     )
     num_bos = int(body.state is None)
-    before = await client.history(state=body.state, bos=bool(num_bos))
-    num_characters = sum(len(message.text) for message in body.messages)
-    prompt = await off_loop(num_characters, conversation.prompt, before, body.messages)
-    params = ("messages", "max_completion_tokens")
-    check_work(client, body, [prompt], max_tokens=max_tokens, params=params)
-    logprobs = None
-    if num_top is not None:
-        logprobs = LogprobsForm(
-            tokenizer=model.tokenizer, num_top=num_top, as_ids=body.return_tokens_as_token_ids
-        )
-    form = ChatForm(
-        answer_head(model, body, ChatForm.id_prefix, seed=seed, bos=bool(num_bos)),
-        logprobs=logprobs,
-        num_prompt_top=body.prompt_logprobs,
-        include_usage=body.include_usage,
+    prompt = await conversation_prompt(
+        conversation,
+        await client.history(state=body.state, bos=bool(num_bos)),
+        body.messages,
+        opens=body.add_generation_prompt,
+        continues=body.continue_final_message,
     )
+    limited = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    check_work(client, body, [prompt], max_tokens=max_tokens, params=("messages", limited))
+    head = answer_head(
+        model, body, ChatForm.id_prefix, seed=seed, bos=bool(num_bos), unknown=unknown
+    )
+    form = ChatForm(head, **form_options(client, body, num_top=num_top))
     return Job(
         client=client,
         body=body,
@@ -109,9 +104,17 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
         prompts=[prompt],
         num_bos=num_bos,
         sampling=sampling if max_tokens else None,
-        prompt_top=body.prompt_logprobs,
+        prompt_top=form.num_prompt_top,
         after=conversation.close,
     )
+
+
+def _check_opening(body: ChatCompletionRequest) -> None:
+    is_asked = "add_generation_prompt" in body.model_fields_set and body.add_generation_prompt
+    if body.continue_final_message and is_asked:
+        raise invalid(
+            "add_generation_prompt", "contradicts continue_final_message, which leaves a turn open"
+        )
 
 
 def _max_tokens(body: ChatCompletionRequest, model: ServedModel) -> int:
@@ -124,10 +127,10 @@ def _max_tokens(body: ChatCompletionRequest, model: ServedModel) -> int:
     return given
 
 
-def _num_top(body: ChatCompletionRequest) -> int | None:
+def _num_top(body: ChatCompletionRequest, model: ServedModel) -> int | None:
     """Alternatives to list with each token; None for no log-probabilities at all."""
     if body.logprobs:
-        return body.top_logprobs or 0
+        return num_alternatives(body.top_logprobs or 0, model.tokenizer)
     if body.top_logprobs:
         raise invalid("top_logprobs", "is allowed only with logprobs")
     return None

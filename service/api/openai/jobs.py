@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.api.client import ModelClient, new_request_id, off_loop
+from service.api.openai.answer_forms import AnswerForm, Choice
 from service.api.openai.generation import Generation
+from service.api.openai.logprobs import LogprobsForm
 from service.api.openai.requests import GenerationRequest
-from service.api.openai.responses import AnswerForm, Choice
+from service.api.openai.sampling_params import num_alternatives
 from service.engine.request import EngineRequest, Priority, SamplingParams
 from service.http.errors import check_count, invalid
 from service.http.json_body import JSONBody
@@ -31,7 +33,7 @@ class Job:
     prompt_top: alternatives to report with each prompt token, None for no scores of prompts.
     after: from the history after a prompt and the text of its continuation to the one that
         `return_state` is about.
-    num_bos: 1 where each prompt begins with a begin-of-sequence that the request did not send.
+    num_bos: how many of the prompts begin with a begin-of-sequence that the request did not send.
     """
 
     client: ModelClient
@@ -45,7 +47,7 @@ class Job:
 
     @property
     def num_prompt_tokens(self) -> int:
-        return sum(len(prompt.ids) - self.num_bos for prompt in self.prompts)
+        return sum(len(prompt.ids) for prompt in self.prompts) - self.num_bos
 
     @property
     def num_alternatives(self) -> int:
@@ -103,6 +105,24 @@ def check_work(
     check_count(params[1], num_new, settings.max_new_tokens, things)
 
 
+def form_options(
+    client: ModelClient, body: GenerationRequest, *, num_top: int | None
+) -> dict[str, Any]:
+    """What every `AnswerForm` is told of a request; num_top: alternatives to each token, or None
+    for no log-probabilities."""
+    tokenizer = client.tokenizer
+    logprobs = None
+    if num_top is not None:
+        as_ids = body.return_tokens_as_token_ids
+        logprobs = LogprobsForm(tokenizer=tokenizer, num_top=num_top, as_ids=as_ids)
+    return {
+        "logprobs": logprobs,
+        "num_prompt_top": num_alternatives(body.prompt_logprobs, tokenizer),
+        "include_usage": body.include_usage,
+        "with_ids": body.return_token_ids,
+    }
+
+
 def check_listed(job: Job) -> None:
     """Refuse an answer that would list more alternatives than one may."""
     limit = job.client.settings.max_logprobs
@@ -132,7 +152,8 @@ def start(job: Job) -> Generation:
         tokenizer=job.client.tokenizer,
         stops=StopStrings(body.stops) if body.stops else None,
         min_tokens=job.sampling.min_tokens if job.sampling is not None else 0,
-        list_tokens=job.form.logprobs is not None,
+        list_tokens=job.form.logprobs is not None or job.form.with_ids,
+        shows_stop=body.include_stop_str_in_output,
     )
     work = EngineRequest(
         request_id=new_request_id(),

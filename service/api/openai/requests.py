@@ -1,15 +1,12 @@
-"""What clients may send to the OpenAI endpoints, and what is refused by name.
+"""What clients may send to the OpenAI endpoints.
 
 Sampling fields are None where a request sets none: the checkpoint's default holds then, and where
-it declares none, the value in brackets at the end of the field's description. Fields of other
-servers' APIs that would change the meaning of a request and are not offered are refused; any other
-field that the schemas do not know is ignored and logged.
+it declares none, the value in brackets at the end of the field's description. What becomes of
+fields that the schemas do not know is in `known_fields`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
@@ -33,83 +30,6 @@ from service.api.schemas import (
     TokenIds,
     numbers_by_name,
 )
-from service.http.errors import invalid
-
-_Values = tuple[Any, ...]
-
-# Field to the values, besides null, that ask for nothing.
-_GENERATION: Mapping[str, _Values] = {
-    "tools": ([],),
-    "tool_choice": ("none",),
-    "parallel_tool_calls": (),
-    "functions": ([],),
-    "function_call": ("none",),
-    "response_format": ({"type": "text"},),
-    "structured_outputs": (),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "grammar": ("",),
-    "audio": (),
-    "modalities": (["text"],),
-    "prediction": (),
-    "web_search_options": (),
-    "reasoning_effort": ("none",),
-    "verbosity": ("medium",),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "suffix": ("",),
-    "include_stop_str_in_output": (False,),
-    "skip_special_tokens": (True,),
-    "truncate_prompt_tokens": (),
-    "logits_processors": ([],),
-    "return_token_ids": (False,),
-    "priority": (0,),
-}
-UNSUPPORTED_COMPLETION: Mapping[str, _Values] = MappingProxyType(
-    {
-        **_GENERATION,
-        "messages": (),
-        "max_completion_tokens": (),
-        "top_logprobs": (),
-        "prompt_embeds": (),
-    }
-)
-UNSUPPORTED_CHAT: Mapping[str, _Values] = MappingProxyType(
-    {
-        **_GENERATION,
-        "prompt": (),
-        "echo": (False,),
-        "add_special_tokens": (False,),
-        "add_generation_prompt": (True,),
-        "continue_final_message": (False,),
-        "chat_template": (),
-        "chat_template_kwargs": ({},),
-        "documents": ([],),
-    }
-)
-UNSUPPORTED_MESSAGE: Mapping[str, _Values] = MappingProxyType(
-    {"name": (), "tool_calls": ([],), "function_call": (), "tool_call_id": (), "audio": ()}
-)
-
-
-def refuse_unsupported(
-    fields: Mapping[str, Any] | None, unsupported: Mapping[str, _Values], *, place: str = ""
-) -> None:
-    """Refuse what of `unsupported` is among the `fields` that a schema does not know.
-
-    `place`: where the fields stand in the body, as a prefix ("messages.0.").
-    """
-    for name, value in (fields or {}).items():
-        if not any(_same(value, neutral) for neutral in unsupported.get(name, (value,))):
-            raise invalid(place + name, "is not supported", code="unsupported_field")
-
-
-def _same(value: Any, neutral: Any) -> bool:
-    """Equal in JSON, where true is not 1."""
-    return type(value) is type(neutral) and bool(value == neutral)
-
 
 MAX_CHOICES = 128
 MAX_MESSAGES = 16_384
@@ -151,6 +71,10 @@ StopField = Annotated[
 Biases = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], numbers_by_name(-100, 100)]
 
 
+# How many alternatives; -1 stands for every token of the vocabulary.
+NumTop = Annotated[int, Field(ge=-1, le=MAX_TOP_LOGPROBS)]
+
+
 class StreamOptions(RequestModel):
     include_usage: bool = Field(
         False, description="send one more chunk before `[DONE]`, with the usage and no choices"
@@ -174,8 +98,8 @@ class GenerationRequest(RequestModel):
         None,
         ge=-(2**63),
         lt=2**63,
-        description="same request, model and seed: same answer. Without one, one is drawn. The "
-        "answer tells it",
+        description="same request, model and seed: same answer. Without one, or with -1, one is "
+        "drawn. The answer tells it",
     )
     stream: bool = Field(False, description="send the text as it is generated")
     stream_options: StreamOptions | None = Field(None, description="only with `stream`")
@@ -199,7 +123,9 @@ class GenerationRequest(RequestModel):
     repetition_penalty: RepetitionPenalty | None = Field(
         None, description="above 1 discourages tokens of prompt and text (1)"
     )
-    logit_bias: Biases = Field({}, description="by token id, what is added to its logit")
+    logit_bias: Biases = Field(
+        {}, description="by token id, or a token's text or name, what is added to its logit"
+    )
     min_tokens: TokenCount | None = Field(
         None, description="neither stop tokens nor stop strings end the text before (0)"
     )
@@ -207,10 +133,14 @@ class GenerationRequest(RequestModel):
         [], max_length=MAX_LISTED_TOKENS, description="tokens that end the text"
     )
     ignore_eos: bool = Field(
-        False, description="end-of-sequence, and in a chat end-of-turn, is never generated"
+        False,
+        description="end-of-sequence, and in a chat end-of-turn, is never generated, whatever "
+        "other fields allow",
     )
     allowed_token_ids: PromptIds | None = Field(
-        None, max_length=MAX_LISTED_TOKENS, description="nothing else is generated"
+        None,
+        max_length=MAX_LISTED_TOKENS,
+        description="nothing else is generated; of control tokens still none that ends no text",
     )
     bad_words: list[StopString] = Field(
         [],
@@ -225,13 +155,17 @@ class GenerationRequest(RequestModel):
         None, description="beams rank by sum of ln P / length ** this (1)"
     )
 
+    include_stop_str_in_output: bool = Field(
+        False, description="the stop string that ends a text is part of it"
+    )
     return_tokens_as_token_ids: bool = Field(
         False, description="write the tokens in `logprobs` as `token_id:17`"
     )
-    prompt_logprobs: int | None = Field(
+    return_token_ids: bool = Field(
+        False, description="return the ids of the prompt's and of the text's tokens, in vLLM's form"
+    )
+    prompt_logprobs: NumTop | None = Field(
         None,
-        ge=0,
-        le=MAX_TOP_LOGPROBS,
         description="return the log-probabilities of the prompt's tokens, and of this many "
         "alternatives to each, in vLLM's form; not with `stream`",
     )
@@ -272,18 +206,20 @@ class CompletionRequest(GenerationRequest):
         "", description="empty: the text begins from nothing, or where `state` ends"
     )
     max_tokens: TokenCount | None = Field(None, description="0 is legal (16)")
-    logprobs: int | None = Field(
+    logprobs: NumTop | None = Field(
         None,
-        ge=0,
-        le=MAX_TOP_LOGPROBS,
-        description="return the tokens' log-probabilities, and those of this many alternatives",
+        description="return the tokens' log-probabilities, and those of this many alternatives; "
+        "-1: the whole vocabulary",
     )
     echo: bool = Field(False, description="put the prompt before the text")
     add_special_tokens: bool | None = Field(
         None,
-        description="begin-of-sequence before the prompt. It is neither listed nor counted, and "
-        "gives the prompt's first token a score. Default: true for text, false for token ids, "
-        "which are taken as they are. After a `state` none is put. The answer's `bos` tells",
+        description="begin-of-sequence before each prompt that does not itself begin with it. It "
+        "is neither listed nor counted, and gives the prompt's first token a score (true). After a "
+        "`state` none is put. The answer's `bos` tells what was done",
+    )
+    truncate_prompt_tokens: int | None = Field(
+        None, ge=-1, description="keep this many tokens at the end of each prompt; -1: all"
     )
 
 
@@ -305,6 +241,7 @@ class ChatMessage(RequestModel):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: ContentField
+    name: str | None = Field(None, description="who speaks: a label that changes nothing")
 
     @property
     def text(self) -> str:
@@ -341,9 +278,15 @@ class ChatCompletionRequest(GenerationRequest):
         None, description="0 is legal (1024; the turn usually ends by itself)"
     )
     logprobs: bool = Field(False, description="return the tokens' log-probabilities")
-    top_logprobs: int | None = Field(
+    top_logprobs: NumTop | None = Field(
         None,
-        ge=0,
-        le=MAX_TOP_LOGPROBS,
-        description="and those of this many most probable tokens; only with `logprobs`",
+        description="and those of this many most probable tokens, -1: of all; only with `logprobs`",
+    )
+    add_generation_prompt: bool = Field(
+        True, description="open the assistant's turn after the messages"
+    )
+    continue_final_message: bool = Field(
+        False,
+        description="leave the last message open, for the text to go on with; then "
+        "`add_generation_prompt` must be false or left out",
     )

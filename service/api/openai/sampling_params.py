@@ -6,15 +6,15 @@ A field that is null takes the checkpoint's default, and where it declares none,
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from models.pretokenize import MAX_WORD
 from models.tokenizer import Tokenizer
 from service.api.openai.requests import GenerationRequest
 from service.engine.request import SamplingParams
 from service.http.errors import check_token_ids, invalid
-from service.sampling_fields import bad_word_ids, suppressed_ids
+from service.sampling_fields import bad_word_ids, stop_ids, suppressed_ids
 from service.served_model import ServedModel
 
 # Neither has a meaning for the beams, which follow the model's own probabilities. Temperature 0
@@ -37,9 +37,9 @@ def resolve(body: GenerationRequest, model: ServedModel, name: str, default: Any
     return model.sampling_defaults.get(name, default) if value is None else value
 
 
-def resolve_seed(body: GenerationRequest) -> int:
-    """The seed asked for, or a new one, small enough for clients that compute in doubles."""
-    return secrets.randbits(48) if body.seed is None else body.seed
+def num_alternatives(num_top: int | None, tokenizer: Tokenizer) -> int | None:
+    """How many alternatives `num_top` asks for: -1 stands for the whole vocabulary."""
+    return tokenizer.vocab_size if num_top == -1 else num_top
 
 
 def sampling_params(
@@ -54,13 +54,15 @@ def sampling_params(
     """How to continue each prompt of `body`.
 
     end_ids: the tokens that end a text of this kind unless `ignore_eos` is set. Of the control
-    tokens only those, and what the request names itself, are ever generated.
+    tokens only those, and `stop_token_ids`, are ever generated.
     Raises ApiError for contradictions and for ids outside the vocabulary.
     """
     tokenizer = model.tokenizer
-    stops = _unique_ids(body.stop_token_ids, "stop_token_ids", tokenizer)
-    if not body.ignore_eos:
-        stops = tuple(dict.fromkeys((*end_ids, *stops)))
+    further = _unique_ids(body.stop_token_ids, "stop_token_ids", tokenizer)
+    try:
+        stops = stop_ids(end_ids, further, ignore_eos=body.ignore_eos)
+    except ValueError as error:
+        raise invalid("stop_token_ids", str(error).removeprefix("stop_token_ids: ")) from None
     allowed = None
     if body.allowed_token_ids is not None:
         allowed = _unique_ids(body.allowed_token_ids, "allowed_token_ids", tokenizer)
@@ -71,14 +73,13 @@ def sampling_params(
         raise invalid("min_tokens", f"{min_tokens} is above max_tokens, {max_tokens}")
     if allowed is not None and min_tokens and set(allowed) <= set(stops):
         raise invalid("min_tokens", "allowed_token_ids leaves only tokens that end the text")
-    named = {*stops, *(allowed or ())}
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=min_tokens,
         n=body.n if body.use_beam_search else body.num_candidates,
         logit_bias=_logit_bias(body, tokenizer),
         allowed_token_ids=allowed,
-        suppressed_token_ids=suppressed_ids(tokenizer, named),
+        suppressed_token_ids=suppressed_ids(tokenizer, stops),
         bad_words=bad_word_ids(body.bad_words, tokenizer),
         stop_token_ids=stops,
         logprobs=logprobs,
@@ -124,10 +125,25 @@ def _unique_ids(token_ids: Sequence[int], param: str, tokenizer: Tokenizer) -> t
 def _logit_bias(body: GenerationRequest, tokenizer: Tokenizer) -> dict[int, float]:
     biases: dict[int, float] = {}
     for key, bias in body.logit_bias.items():
-        if not (key.isascii() and key.isdecimal() and int(key[:20]) < tokenizer.vocab_size):
-            raise invalid(
-                "logit_bias",
-                f"key {key[:80]!r} is not a token id in 0..{tokenizer.vocab_size - 1}",
-            )
-        biases[int(key)] = bias
+        token_id = _token_of(key, tokenizer)
+        if biases.setdefault(token_id, bias) != bias:
+            raise invalid("logit_bias", f"key {key[:80]!r} is token {token_id}, which has another")
     return biases
+
+
+def _token_of(key: str, tokenizer: Tokenizer) -> int:
+    """The token that a key names: by its id, by its SentencePiece name, or by its text."""
+    if key.isascii() and key.isdecimal():
+        if int(key[:20]) < tokenizer.vocab_size:
+            return int(key)
+        fault = f"is not a token id in 0..{tokenizer.vocab_size - 1}"
+        raise invalid("logit_bias", f"key {key[:80]!r} {fault}")
+    token_id = tokenizer.piece_to_id(key)
+    if token_id is None:
+        # No token has more characters than a chunk of text.
+        ids = tokenizer.encode(key, continuation=True) if len(key) <= MAX_WORD + 1 else ()
+        if len(ids) != 1:
+            fault = f"key {key[:80]!r} is neither a token id nor one token's text"
+            raise invalid("logit_bias", fault)
+        token_id = ids[0]
+    return token_id

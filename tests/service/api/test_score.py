@@ -116,6 +116,18 @@ async def test_tokens_tile_the_text_and_add_up(
         assert all(t["top_logprobs"] is None for t in tokens)
 
 
+@pytest.mark.parametrize("eos", [False, True])
+@pytest.mark.parametrize("text", [" ", "\n \n", "  a ", ""])
+async def test_words_add_up_whatever_white_space_there_is(
+    client: httpx.AsyncClient, text: str, eos: bool
+) -> None:
+    answer = await score(client, [text], detail="words", eos=eos)
+    (entry,) = answer["data"]
+    total = math.fsum(word["logprob"] for word in entry["words"])
+    assert total == pytest.approx(entry["logprob"], abs=1e-5)
+    assert entry["num_words"] == len(text.split())
+
+
 async def test_words_have_their_offsets_and_add_up(client: httpx.AsyncClient) -> None:
     for text in TEXTS:
         for eos in (True, False):

@@ -17,6 +17,7 @@ from service.served_model import ServedModel
 from service.settings import Settings
 from tests.service.api.openai.test_completions import EFFECTIVE, ELSEWHERE
 from tests.service.conftest import Serve, running
+from tests.service.event_streams import read_events
 from tests.service.plain_engine import PlainEngine
 
 URL = "/v1/chat/completions"
@@ -44,6 +45,7 @@ async def test_the_answers_form(client: httpx.AsyncClient) -> None:
     assert answer["id"].startswith("chatcmpl-")
     (choice,) = answer["choices"]
     assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
+    assert answer["prompt_logprobs"] is None
     assert set(choice["message"]) == {"role", "content", "refusal"}
     assert choice["message"]["role"] == "assistant"
     assert choice["logprobs"] is None
@@ -58,6 +60,7 @@ async def test_answers_are_as_documented(client: httpx.AsyncClient) -> None:
 
 def test_every_field_has_a_test() -> None:
     here = {"messages", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs"}
+    here |= {"add_generation_prompt", "continue_final_message"}
     of_completions = EFFECTIVE.keys() | ELSEWHERE
     assert set(ChatCompletionRequest.model_fields) - of_completions <= here
 
@@ -170,7 +173,12 @@ async def test_stop_strings(client: httpx.AsyncClient) -> None:
     ("fields", "param"),
     [
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        (
+            {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+            "stream_options.continuous_usage_stats",
+        ),
+        ({"continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"modalities": ["text", "audio"]}, "modalities"),
@@ -183,7 +191,6 @@ async def test_stop_strings(client: httpx.AsyncClient) -> None:
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
-        ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, "messages.0.name"),
         (
             {"messages": [*HELLO, {"role": "user", "content": [{"type": "image_url"}]}]},
             "messages.1.content.0.type",
@@ -226,13 +233,90 @@ async def test_a_role_that_the_template_lacks(served: ServedModel) -> None:
     assert error["param"] == "messages.0.role"
 
 
+async def test_what_frameworks_send_changes_nothing(client: httpx.AsyncClient) -> None:
+    plain = await chat(client)
+    named = [{**message, "name": "Ann", "annotations": []} for message in HELLO]
+    sent = await chat(
+        client,
+        messages=named,
+        tool_choice="none",
+        parallel_tool_calls=False,
+        response_format={"type": "text"},
+        max_tokens=40.0,
+        metadata={"run": "1"},
+    )
+    assert sent["choices"] == plain["choices"]
+    assert "ignored_fields" not in sent
+
+
+async def test_fields_that_nobody_knows_are_ignored_and_told(client: httpx.AsyncClient) -> None:
+    odd = [{**HELLO[0], "mood": "good"}, *HELLO[1:]]
+    answer = await chat(client, messages=odd, strange=1)
+    assert answer["ignored_fields"] == ["strange", "messages.0.mood"]
+    assert answer["choices"] == (await chat(client))["choices"]
+
+
+async def test_the_last_message_can_be_left_open(
+    client: httpx.AsyncClient, served: ServedModel
+) -> None:
+    """The text goes on as a turn of the assistant that has begun with it."""
+    encode, controls = served.tokenizer.encode, served.tokenizer.control_ids
+    begun = [*HELLO, {"role": "assistant", "content": "I am we"}]
+    fields = {"messages": begun, "continue_final_message": True, "return_token_ids": True}
+    answer = await chat(client, **fields)
+    opened = await chat(client, return_token_ids=True)
+    ids = answer["prompt_token_ids"]
+    assert ids == [*opened["prompt_token_ids"], *encode("I am we")]
+    choice = answer["choices"][0]
+    body = {"prompt": ids, "seed": 3, "max_tokens": 40, "stop_token_ids": [controls["<|end|>"]]}
+    by_ids = (await client.post("/v1/completions", json=body)).json()["choices"][0]
+    assert by_ids["text"] == choice["message"]["content"]
+    closed = await chat(client, messages=begun, add_generation_prompt=False, return_token_ids=True)
+    assert closed["prompt_token_ids"] == [*ids, controls["<|end|>"]]
+
+
+async def test_a_turn_that_was_continued_is_whole_in_its_state(client: httpx.AsyncClient) -> None:
+    begun = [*HELLO, {"role": "assistant", "content": "I am we"}]
+    first = await chat(
+        client, messages=begun, continue_final_message=True, return_state=True, max_tokens=5
+    )
+    (choice,) = first["choices"]
+    said = "I am we" + choice["message"]["content"]
+    more = {"role": "user", "content": "And then?"}
+    resumed = await chat(client, messages=[more], state=choice["state"])
+    whole = await chat(client, messages=[*HELLO, {"role": "assistant", "content": said}, more])
+    assert resumed["choices"] == whole["choices"]
+
+
+async def test_ids_of_tokens(client: httpx.AsyncClient, served: ServedModel) -> None:
+    answer = await chat(client, return_token_ids=True)
+    (choice,) = answer["choices"]
+    assert answer["prompt_token_ids"][0] == served.tokenizer.bos_id
+    assert len(answer["prompt_token_ids"]) == answer["usage"]["prompt_tokens"] + 1
+    assert served.tokenizer.decode(choice["token_ids"]) == choice["message"]["content"]
+    body = {**BASE, "return_token_ids": True, "stream": True}
+    events = read_events(await client.post(URL, json=body))
+    streamed = [token for event in events for token in event["choices"][0].get("token_ids", ())]
+    assert streamed == choice["token_ids"]
+
+
+async def test_alternatives_may_be_the_whole_vocabulary(
+    client: httpx.AsyncClient, served: ServedModel
+) -> None:
+    answer = await chat(client, top_logprobs=-1, max_tokens=2)
+    for entry in answer["choices"][0]["logprobs"]["content"]:
+        assert len(entry["top_logprobs"]) == served.tokenizer.vocab_size
+
+
 async def test_limits_are_settings(serve: Serve) -> None:
     async with serve(max_prompt_tokens=20, max_new_tokens=50) as client:
         await chat(client)
         error = await refuse(client, messages=HELLO * 5)
         assert (error["param"], error["code"]) == ("messages", "limit_exceeded")
-        error = await refuse(client, n=2)
-        assert (error["param"], error["code"]) == ("max_completion_tokens", "limit_exceeded")
+        for name in ("max_tokens", "max_completion_tokens"):
+            lengths = {"max_tokens": None, "max_completion_tokens": None, name: 40}
+            error = await refuse(client, n=2, **lengths)
+            assert (error["param"], error["code"]) == (name, "limit_exceeded")
 
 
 TEXTS = st.text(st.sampled_from("the cat\n Ко🙂<|>"), max_size=12)

@@ -39,8 +39,8 @@ async def test_the_answers_form(client: httpx.AsyncClient, served: ServedModel) 
     assert answer["model"] == "default"
     assert (answer["seed"], answer["bos"]) == (3, True)
     (choice,) = answer["choices"]
-    assert set(choice) == {"index", "text", "logprobs", "finish_reason"}
-    assert choice["logprobs"] is None
+    assert set(choice) == {"index", "text", "logprobs", "finish_reason", "prompt_logprobs"}
+    assert choice["logprobs"] is choice["prompt_logprobs"] is None
     usage = answer["usage"]
     prompt_tokens = len(served.tokenizer.encode("the cat"))
     assert usage["prompt_tokens"] == prompt_tokens
@@ -73,6 +73,7 @@ EFFECTIVE: dict[str, Any] = {
     "use_beam_search": True,
     "max_tokens": 3,
     "prompt": "the dog",
+    "truncate_prompt_tokens": 1,
     "add_special_tokens": False,
 }
 # Covered by a test of their own, here or where the name says.
@@ -91,6 +92,8 @@ ELSEWHERE = {
     "length_penalty",
     "return_tokens_as_token_ids",
     "prompt_logprobs",
+    "include_stop_str_in_output",
+    "return_token_ids",
     "state",
     "return_state",
     "logprobs",
@@ -222,14 +225,99 @@ async def test_prompts_of_every_form(client: httpx.AsyncClient, served: ServedMo
     one = (await complete(client))["choices"][0]["text"]
     by_ids = await complete(client, prompt=ids)
     assert by_ids["choices"][0]["text"] == one
-    assert by_ids["bos"] is False
-    added = await complete(client, prompt=ids[1:], add_special_tokens=True)
-    assert added["choices"][0]["text"] == one
+    for given in (None, True, False):
+        for own, prompt in ((True, ids), (False, ids[1:])):
+            answer = await complete(client, prompt=prompt, add_special_tokens=given)
+            has_bos = own or given is not False
+            assert answer["bos"] is has_bos
+            assert answer["usage"]["prompt_tokens"] == len(ids) - 1 + own
+            assert (answer["choices"][0]["text"] == one) is has_bos
+    mixed = await complete(client, prompt=[ids, ids[1:]], echo=True, seed=5)
+    first, second = (choice["logprobs"]["token_logprobs"] for choice in mixed["choices"])
+    assert first[0] is None
+    assert first[1 : len(ids)] == second[: len(ids) - 1]
     for many in (["the cat", "the dog"], [ids, ids[:2]]):
         answer = await complete(client, prompt=many, n=2)
         assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
         assert answer["choices"][0]["text"] == one
     assert len((await complete(client, prompt=""))["choices"][0]["text"]) > 0
+
+
+async def test_a_prompt_may_be_cut_to_its_end(client: httpx.AsyncClient) -> None:
+    cut = await complete(client, prompt="the dog sat on the mat", truncate_prompt_tokens=2)
+    ids = (await client.post("/tokenize", json={"prompt": "the dog sat on the mat"})).json()
+    by_ids = await complete(client, prompt=ids["tokens"][-2:])
+    assert cut["choices"] == by_ids["choices"]
+    assert cut["usage"]["prompt_tokens"] == 2
+    whole = await complete(client, truncate_prompt_tokens=-1)
+    assert whole["choices"] == (await complete(client))["choices"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_stop_string_may_be_part_of_the_text(
+    client: httpx.AsyncClient, stream: bool
+) -> None:
+    fields = {"temperature": 2, "max_tokens": 200, "ignore_eos": True, "stop": ["e", "th"]}
+    hidden = (await complete(client, **fields))["choices"][0]
+    body = {**BASE, **fields, "include_stop_str_in_output": True, "stream": stream}
+    response = await client.post(URL, json=body)
+    if stream:
+        events = read_events(response)
+        text = "".join(event["choices"][0]["text"] for event in events)
+    else:
+        choice = response.json()["choices"][0]
+        text = choice["text"]
+        assert choice["logprobs"]["text_offset"][-1] < len(text)
+    assert text.removeprefix(hidden["text"]) in ("e", "th")
+
+
+async def test_token_ids_beside_the_text(client: httpx.AsyncClient, served: ServedModel) -> None:
+    answer = await complete(client, prompt=["the cat", "a"], return_token_ids=True, logprobs=None)
+    for choice, prompt in zip(answer["choices"], ["the cat", "a"], strict=True):
+        ids = [served.tokenizer.bos_id, *served.tokenizer.encode(prompt)]
+        assert choice["prompt_token_ids"] == ids
+        text = served.tokenizer.decode(choice["token_ids"], continuation=True)
+        assert text == choice["text"]
+        assert choice["logprobs"] is None
+
+
+async def test_alternatives_may_be_the_whole_vocabulary(
+    client: httpx.AsyncClient, served: ServedModel
+) -> None:
+    answer = await complete(
+        client, logprobs=-1, max_tokens=2, return_tokens_as_token_ids=True, prompt_logprobs=-1
+    )
+    (choice,) = answer["choices"]
+    for top in (*choice["logprobs"]["top_logprobs"], *choice["prompt_logprobs"]):
+        assert len(top) == served.tokenizer.vocab_size
+
+
+async def test_a_seed_of_minus_one_is_drawn(client: httpx.AsyncClient) -> None:
+    seeds = {(await complete(client, seed=-1))["seed"] for _ in range(4)}
+    assert len(seeds) == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "instead"),
+    [
+        ("n_predict", 5, "max_tokens"),
+        ("n_probs", 5, "logprobs"),
+        ("repeat_penalty", 1.1, "repetition_penalty"),
+        ("mirostat", 2, ""),
+        ("dry_multiplier", 0.8, ""),
+        ("xtc_probability", 0.5, ""),
+        ("samplers", ["top_k"], ""),
+        ("max_new_tokens", 5, "max_tokens"),
+        ("logprob_token_ids", [5], "/v1/next-token"),
+        ("ebnf", "root ::= 'a'", ""),
+    ],
+)
+async def test_known_names_of_other_servers_are_refused_not_ignored(
+    client: httpx.AsyncClient, field: str, value: Any, instead: str
+) -> None:
+    error = await refuse(client, **{field: value})
+    assert (error["param"], error["code"]) == (field, "unsupported_field")
+    assert instead in error["message"]
 
 
 async def test_a_model_by_name(client: httpx.AsyncClient) -> None:

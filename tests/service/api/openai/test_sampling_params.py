@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from service.api.openai.requests import CompletionRequest
-from service.api.openai.sampling_params import resolve_seed, sampling_params
+from service.api.openai.sampling_params import sampling_params
 from service.engine.request import SamplingParams
 from service.http.errors import ApiError
+from service.sampling_fields import drawn_seed
 from service.served_model import ServedModel
 
 
@@ -89,11 +90,24 @@ def test_which_tokens_end_the_text(served: ServedModel) -> None:
     assert eos in ignoring.suppressed_token_ids
 
 
-def test_a_control_token_that_is_named_may_be_generated(served: ServedModel) -> None:
-    role = served.tokenizer.control_ids["<|user|>"]
+def test_of_the_control_tokens_only_those_that_end_a_text_are_generated(
+    served: ServedModel,
+) -> None:
+    role, eos = served.tokenizer.control_ids["<|user|>"], served.tokenizer.eos_id
     assert role in params(served).suppressed_token_ids
     assert role not in params(served, stop_token_ids=[role]).suppressed_token_ids
-    assert role not in params(served, allowed_token_ids=[role]).suppressed_token_ids
+    assert role in params(served, allowed_token_ids=[role]).suppressed_token_ids
+    ignoring = params(served, allowed_token_ids=[eos, 40], ignore_eos=True)
+    assert eos in ignoring.suppressed_token_ids
+    assert ignoring.stop_token_ids == ()
+
+
+def test_biases_by_id_by_name_and_by_text(served: ServedModel) -> None:
+    piece = served.tokenizer.piece_to_id
+    the, e = piece("▁the"), piece("e")
+    chosen = params(served, logit_bias={"40": 1, "▁the": 2, "e": 3, " a": 4})
+    assert chosen.logit_bias == {40: 1, the: 2, e: 3, piece("▁a"): 4}
+    assert params(served, logit_bias={" the": 2, "▁the": 2}).logit_bias == {the: 2}
 
 
 def test_bad_words_in_both_places(served: ServedModel) -> None:
@@ -120,6 +134,10 @@ def test_beams(served: ServedModel) -> None:
         ({"logit_bias": {"-1": 1}}, "logit_bias"),
         ({"logit_bias": {"1" * 5000: 1}}, "logit_bias"),
         ({"logit_bias": {"²": 1}}, "logit_bias"),
+        ({"logit_bias": {"no such token": 1}}, "logit_bias"),
+        ({"logit_bias": {"x" * 10**6: 1}}, "logit_bias"),
+        ({"logit_bias": {" the": 2, "▁the": 3}}, "logit_bias"),
+        ({"stop_token_ids": [2], "ignore_eos": True}, "stop_token_ids"),
         ({"min_tokens": 17}, "min_tokens"),
         ({"min_tokens": 1, "allowed_token_ids": [8], "stop_token_ids": [8]}, "min_tokens"),
         ({"length_penalty": 0.5}, "length_penalty"),
@@ -137,8 +155,8 @@ def test_refusals_name_the_field(served: ServedModel, fields: dict[str, Any], pa
 
 
 def test_seeds() -> None:
-    assert resolve_seed(CompletionRequest(seed=-3)) == -3
-    drawn = {resolve_seed(CompletionRequest()) for _ in range(8)}
+    assert drawn_seed(-3) == -3
+    drawn = {drawn_seed(given) for given in (None, -1) * 4}
     assert len(drawn) == 8
     assert max(drawn) < 2**53  # exact in a client's doubles
 

@@ -1,0 +1,281 @@
+"""What generated text is answered with: completions and chat, whole and in chunks.
+
+Chunks are put together from bytes that are encoded once a stream; only a chunk's own text, and its
+log-probabilities if asked for, are encoded for it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic_core import to_json
+
+from service.api.openai.known_fields import reported
+from service.api.openai.logprobs import LogprobsForm, listed_prompt, prompt_logprobs
+from service.api.openai.requests import GenerationRequest
+from service.engine.request import FinishReason, PromptOutput
+from service.http.sse import event
+from service.served_model import ServedModel
+from service.text.generated_text import ListedToken
+from service.text.history import Prompt
+
+
+def answer_head(
+    model: ServedModel,
+    body: GenerationRequest,
+    id_prefix: str,
+    *,
+    seed: int,
+    bos: bool,
+    unknown: Sequence[str],
+) -> dict[str, Any]:
+    """`seed` and `system_fingerprint`, sent again to a server that answers with the same
+    fingerprint, give the same text. `bos`: whether begin-of-sequence stands before the prompts.
+    `unknown`: fields of the request that nobody knows."""
+    info = model.engine.info
+    digest = model.digest.rpartition(":")[2][:12]
+    return {
+        "id": id_prefix + secrets.token_hex(12),
+        "created": int(time.time()),
+        "model": body.model,
+        "system_fingerprint": f"fp_{digest}_{info.device}_{info.precision}",
+        "seed": seed,
+        "bos": bos,
+        **reported(unknown),
+    }
+
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A finished continuation. output: that of its prompt, where the engine was asked for one."""
+
+    index: int
+    prompt: Prompt
+    output: PromptOutput | None
+    text: str
+    tokens: Sequence[ListedToken]
+    finish_reason: FinishReason
+    state: str | None
+
+
+class AnswerForm(ABC):
+    """What one request's answer, or its chunks, look like."""
+
+    id_prefix: ClassVar[str]
+    object: ClassVar[str]
+    chunk_object: ClassVar[str]
+
+    def __init__(
+        self,
+        head: Json,
+        *,
+        logprobs: LogprobsForm | None,
+        num_prompt_top: int | None,
+        include_usage: bool,
+        with_ids: bool,
+    ) -> None:
+        """`head`: the keys that the answer and all chunks share.
+
+        logprobs: how tokens are listed, None where they are not; num_prompt_top: alternatives in
+        `prompt_logprobs`, None where those were not asked for; with_ids: list the ids of tokens.
+        """
+        self.head = head
+        self.logprobs = logprobs
+        self.num_prompt_top = num_prompt_top
+        self.with_ids = with_ids
+        chunk_head = to_json({**head, "object": self.chunk_object})[:-1]
+        self._before = b"data: " + chunk_head + b',"choices":[{"index":'
+        self._after = b'}],"usage":null}\n\n' if include_usage else b"}]}\n\n"
+
+    def answer(self, choices: Sequence[Choice], usage: Json) -> Json:
+        return {
+            **self.head,
+            "object": self.object,
+            "choices": [self.choice(choice) for choice in choices],
+            "usage": usage,
+        }
+
+    def usage_chunk(self, usage: Json) -> bytes:
+        return event({**self.head, "object": self.chunk_object, "choices": [], "usage": usage})
+
+    @abstractmethod
+    def choice(self, choice: Choice) -> Json:
+        """A finished choice in a whole answer."""
+
+    @abstractmethod
+    def opening(self, index: int, prompt: Prompt, output: PromptOutput | None) -> bytes:
+        """What a choice's stream begins with, perhaps nothing."""
+
+    @abstractmethod
+    def chunk(
+        self,
+        index: int,
+        text: str,
+        tokens: Sequence[ListedToken],
+        finish_reason: FinishReason | None,
+        state: str | None = None,
+    ) -> bytes:
+        """New text of a choice, and its end if `finish_reason` is given."""
+
+    def _token_ids(self, tokens: Sequence[ListedToken]) -> bytes:
+        if not self.with_ids:
+            return b""
+        return b',"token_ids":' + to_json([token.id for token in tokens])
+
+    def _prompt_logprobs(self, choice: Choice) -> list[Json | None] | None:
+        if self.num_prompt_top is None:
+            return None
+        assert choice.output is not None
+        return prompt_logprobs(choice.prompt, choice.output, num_top=self.num_prompt_top)
+
+
+class CompletionForm(AnswerForm):
+    """`text_completion`. echo: the text begins with the prompt."""
+
+    id_prefix = "cmpl-"
+    object = "text_completion"
+    chunk_object = "text_completion"
+
+    def __init__(self, head: Json, *, echo: bool, **options: Any) -> None:
+        super().__init__(head, **options)
+        self._echo = echo
+        self._shift: dict[int, int] = {}  # per choice, characters of the prompt before its text
+
+    def choice(self, choice: Choice) -> Json:
+        text, logprobs = choice.text, None
+        if self.logprobs is not None:
+            tokens = list(choice.tokens)
+            shift = len(choice.prompt.text) if self._echo else 0
+            logprobs = self.logprobs.completion(tokens, shift=shift)
+            if self._echo and choice.output is not None:
+                of_prompt = self.logprobs.completion(listed_prompt(choice.prompt, choice.output))
+                logprobs = {key: of_prompt[key] + logprobs[key] for key in logprobs}
+        if self._echo:
+            text = choice.prompt.text + text
+        answer: Json = {
+            "index": choice.index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": choice.finish_reason,
+            "prompt_logprobs": self._prompt_logprobs(choice),
+        }
+        if self.with_ids:
+            answer["prompt_token_ids"] = list(choice.prompt.ids)
+            answer["token_ids"] = [token.id for token in choice.tokens]
+        if choice.state is not None:
+            answer["state"] = choice.state
+        return answer
+
+    def opening(self, index: int, prompt: Prompt, output: PromptOutput | None) -> bytes:
+        if not self._echo:
+            return b""
+        text = prompt.text
+        self._shift[index] = len(text)
+        logprobs = None
+        if self.logprobs is not None and output is not None:
+            logprobs = self.logprobs.completion(listed_prompt(prompt, output))
+        return self._chunk(index, text, logprobs, None, None)
+
+    def chunk(
+        self,
+        index: int,
+        text: str,
+        tokens: Sequence[ListedToken],
+        finish_reason: FinishReason | None,
+        state: str | None = None,
+    ) -> bytes:
+        logprobs = None
+        if self.logprobs is not None and tokens:
+            logprobs = self.logprobs.completion(tokens, shift=self._shift.get(index, 0))
+        ids = self._token_ids(tokens)
+        return self._chunk(index, text, logprobs, finish_reason, state, ids)
+
+    def _chunk(
+        self,
+        index: int,
+        text: str,
+        logprobs: Json | None,
+        finish_reason: FinishReason | None,
+        state: str | None,
+        ids: bytes = b"",
+    ) -> bytes:
+        return b"".join(
+            (
+                self._before,
+                b'%d,"text":' % index,
+                to_json(text),
+                b',"logprobs":',
+                b"null" if logprobs is None else to_json(logprobs, inf_nan_mode="null"),
+                ids,
+                _end(finish_reason, state),
+                self._after,
+            )
+        )
+
+
+class ChatForm(AnswerForm):
+    """`chat.completion` and `chat.completion.chunk`."""
+
+    id_prefix = "chatcmpl-"
+    object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+
+    def answer(self, choices: Sequence[Choice], usage: Json) -> Json:
+        answer = super().answer(choices, usage)
+        answer["prompt_logprobs"] = self._prompt_logprobs(choices[0])
+        if self.with_ids:
+            answer["prompt_token_ids"] = list(choices[0].prompt.ids)
+        return answer
+
+    def choice(self, choice: Choice) -> Json:
+        answer: Json = {
+            "index": choice.index,
+            "message": {"role": "assistant", "content": choice.text, "refusal": None},
+            "logprobs": self.logprobs.chat(choice.tokens) if self.logprobs is not None else None,
+            "finish_reason": choice.finish_reason,
+        }
+        if self.with_ids:
+            answer["token_ids"] = [token.id for token in choice.tokens]
+        if choice.state is not None:
+            answer["state"] = choice.state
+        return answer
+
+    def opening(self, index: int, prompt: Prompt, output: PromptOutput | None) -> bytes:  # noqa: ARG002
+        delta = b'%d,"delta":{"role":"assistant","content":""},"logprobs":null' % index
+        return b"".join((self._before, delta, _end(None, None), self._after))
+
+    def chunk(
+        self,
+        index: int,
+        text: str,
+        tokens: Sequence[ListedToken],
+        finish_reason: FinishReason | None,
+        state: str | None = None,
+    ) -> bytes:
+        parts: list[bytes] = []
+        if text or tokens:
+            logprobs = b"null"
+            if self.logprobs is not None and tokens:
+                logprobs = to_json(self.logprobs.chat(tokens), inf_nan_mode="null")
+            parts += (self._before, b'%d,"delta":{"content":' % index, to_json(text))
+            parts += (b'},"logprobs":', logprobs, self._token_ids(tokens))
+            parts += (_end(None, None), self._after)
+        if finish_reason is not None:
+            parts += (self._before, b'%d,"delta":{},"logprobs":null' % index)
+            parts += (_end(finish_reason, state), self._after)
+        return b"".join(parts)
+
+
+def _end(finish_reason: FinishReason | None, state: str | None) -> bytes:
+    if finish_reason is None:
+        return b',"finish_reason":null'
+    end = b',"finish_reason":"%b"' % finish_reason.encode()
+    return end if state is None else end + b',"state":' + to_json(state)
