@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         ge=1,
         description="requests that may wait for an engine; above it: 429",
     )
+    burst_ms: float = Field(
+        1000 * EngineOptions.burst_s,
+        ge=0,
+        le=1000,
+        description="milliseconds that streams may advance before their tokens are sent on, while "
+        "nobody waits; 0 sends each token by itself",
+    )
     cache_mb: int = Field(
         EngineOptions.cache_bytes // _MIB,
         ge=0,
@@ -156,6 +163,7 @@ class Settings(BaseSettings):
             max_num_seqs=self.max_num_seqs,
             max_waiting=self.max_waiting,
             cache_bytes=self.cache_mb * _MIB,
+            burst_s=self.burst_ms / 1000,
             timeout_s=self.engine_timeout_s,
         )
 

@@ -1,8 +1,13 @@
-"""One loop for everything: schedule -> run -> postprocess."""
+"""One loop for everything: schedule -> run -> postprocess.
+
+Where nobody waits and only continuations run, nothing need be scheduled or told between one token
+and the next: they go on for a burst of some milliseconds, step by step as ever.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +16,7 @@ from service.engine.prefix_memory import PrefixMemory
 from service.engine.progress import RequestProgress
 from service.engine.request import EngineRequest, Floats, RequestOutput, check_request
 from service.engine.runners.base import ModelRunner
-from service.engine.sampling.sampler import Scratch, sample
+from service.engine.sampling.sampler import Sampled, Scratch, sample
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import EngineSequence, NodeSequence, SampleSequence, Step
 from service.engine.state_cache import StateCache
@@ -29,15 +34,31 @@ class Counters:
     cached_tokens: int = 0
     generated_tokens: int = 0
 
+    def add_step(self, rows: int, heads: int) -> None:
+        self.steps += 1
+        self.step_rows += rows
+        self.head_rows += heads
+
+
+def _nobody_waits() -> bool:
+    return False
+
 
 class Engine:
     """Requests in, outputs out; not thread-safe, one owner calls everything.
 
     A step advances every row by one token, whatever request it belongs to.
+    burst_s: seconds that continuations may go on before the tokens they drew are told.
     """
 
     def __init__(
-        self, runner: ModelRunner, scheduler: Scheduler[EngineSequence], cache: StateCache
+        self,
+        runner: ModelRunner,
+        scheduler: Scheduler[EngineSequence],
+        cache: StateCache,
+        *,
+        burst_s: float = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner, self.scheduler, self.cache = runner, scheduler, cache
         self.counters = Counters()
@@ -45,6 +66,8 @@ class Engine:
         self._scratch = Scratch()
         self._progress: dict[str, RequestProgress] = {}
         self._touched: dict[str, RequestProgress] = {}
+        self._burst_s, self._clock = burst_s, clock
+        self._last_running: list[EngineSequence] = []
         self._no_heads = np.empty((0, runner.vocab_size), np.float32)
 
     def add_request(self, request: EngineRequest) -> None:
@@ -93,13 +116,20 @@ class Engine:
     def has_work(self) -> bool:
         return self.scheduler.has_work or bool(self._touched)
 
-    def step(self) -> list[RequestOutput]:
-        """Advance every running sequence by one token; returns what is new, by request."""
+    def step(self, is_awaited: Callable[[], bool] = _nobody_waits) -> list[RequestOutput]:
+        """Advance every running sequence; returns what is new, by request.
+
+        By one token, or by a burst of them if nothing has changed since the last step. is_awaited:
+        whether somebody waits for the end of the step, which then comes with the next token.
+        """
         self._schedule()
         if running := list(self.scheduler.running):
             self._read_ahead(running)
             step, places = self._run(running)
             self._postprocess(running, step, places)
+            if running == self._last_running:
+                self._burst(running, is_awaited)
+            self._last_running = running
         return self._take_outputs()
 
     # Schedule: rows to sequences
@@ -128,9 +158,7 @@ class Engine:
         """Feed them; each one's place among the distributions, where it wants one."""
         wanting = [row for row, sequence in enumerate(running) if sequence.wants_head]
         self.runner.step(np.array([sequence.next_id for sequence in running], np.int64))
-        self.counters.steps += 1
-        self.counters.step_rows += len(running)
-        self.counters.head_rows += len(wanting)
+        self.counters.add_step(len(running), len(wanting))
         logprobs = self._no_heads
         if wanting:
             logprobs = self.runner.logprobs(np.array(wanting, np.int64))
@@ -182,13 +210,46 @@ class Engine:
         if places != list(range(len(logprobs))):
             logprobs = logprobs[places]
             logits = lambda: step.logits()[places]  # noqa: E731
-        states = [sequence.state for _, sequence, _ in draws]
+        sequences = [sequence for _, sequence, _ in draws]
+        states = [sequence.state for sequence in sequences]
         drawn = sample(logprobs, states, logits, self._scratch)
-        self.counters.generated_tokens += len(draws)
-        for (_, sequence, row), token, logprob, top in zip(
-            draws, drawn.ids, drawn.logprobs, drawn.tops, strict=True
+        self._take(step, sequences, [row for _, _, row in draws], drawn)
+
+    def _take(
+        self,
+        step: Step,
+        sequences: Sequence[SampleSequence],
+        rows: Sequence[int | None],
+        drawn: Sampled,
+    ) -> bool:
+        """Give each continuation its token; whether all of them go on."""
+        self.counters.generated_tokens += len(sequences)
+        goes_on = True
+        for sequence, row, token, logprob, top in zip(
+            sequences, rows, drawn.ids, drawn.logprobs, drawn.tops, strict=True
         ):
-            sequence.take(step, row, token, logprob, top)
+            goes_on &= sequence.take(step, row, token, logprob, top)
+        return goes_on
+
+    # Bursts
+
+    def _burst(self, running: Sequence[EngineSequence], is_awaited: Callable[[], bool]) -> None:
+        """Let continuations go on while nothing happens but that each draws its next token."""
+        streams = [sequence for sequence in running if isinstance(sequence, SampleSequence)]
+        changed = running != self.scheduler.running or self.scheduler.num_waiting
+        if changed or len(streams) < len(running):
+            return
+        deadline = self._clock() + self._burst_s
+        rows, states = np.arange(len(running)), [sequence.state for sequence in streams]
+        ids: Sequence[int | None] = [sequence.next_id for sequence in streams]
+        step, goes_on = self._new_step(self._no_heads), True
+        while goes_on and self._clock() < deadline and not is_awaited():
+            self.runner.step(np.array(ids, np.int64))
+            step.logprobs = self.runner.logprobs(rows)
+            self.counters.add_step(len(rows), len(rows))
+            drawn = sample(step.logprobs, states, self.runner.logits, self._scratch)
+            ids, goes_on = drawn.ids, self._take(step, streams, rows.tolist(), drawn)
+        self._finish(step)
 
     # Outputs
 

@@ -267,7 +267,9 @@ class SampleSequence(EngineSequence):
     cache, which is that after num_kept of its tokens.
     """
 
-    __slots__ = ("generated", "kept", "logprobs", "num_kept", "prompt", "sample", "state")
+    __slots__ = (
+        "generated", "keeps_states", "kept", "logprobs", "num_kept", "prompt", "sample", "state",
+    )  # fmt: skip
 
     def __init__(self, progress: RequestProgress, prompt: int, sample: int, start: Floats) -> None:
         super().__init__(progress, start, -1)
@@ -277,25 +279,29 @@ class SampleSequence(EngineSequence):
         key = stream_key(rules.params.seed, prompt, sample)
         self.state = SampleState(rules, key, progress.prompt_tokens(prompt))
         self.generated, self.logprobs = self.state.generated, list[float]()
+        self.keeps_states = progress.request.keep_states
         self.kept: CachedPrefix | None = None
         self.num_kept = 0
 
     def after_step(self, step: Step, row: int, place: int | None) -> None:
         assert place is not None
         step.draws.append((place, self, row))
-        fed = len(self.generated)
-        if self.progress.request.keep_states and fed % _KEEP_EVERY == 0:
-            step.memory.keep_sample(self, step.read_state(row), fed, is_last=False)
 
     def take(
         self, step: Step, row: int | None, token: int | None, logprob: float, top: TopLogprobs
-    ) -> None:
-        """Go on with the token that was drawn; None where the settings exclude every token."""
+    ) -> bool:
+        """Take the token that was drawn; whether the continuation goes on after it.
+
+        token: None where the settings exclude every one.
+        """
         progress, rules = self.progress, self.state.rules
         step.touch(progress)
         if token is None or not math.isfinite(logprob):
             progress.fail(NOTHING_LEFT if token is None else NOT_FINITE)
-            return
+            return False
+        fed = len(self.generated)
+        if self.keeps_states and row is not None and fed % _KEEP_EVERY == 0:
+            step.memory.keep_sample(self, step.read_state(row), fed, is_last=False)
         self.state.append(token)
         self.logprobs.append(logprob)
         self.next_id = token
@@ -314,6 +320,7 @@ class SampleSequence(EngineSequence):
                 step.spent.append(self)
         elif row is None:
             step.waiting.append(self)
+        return reason is None
 
     def leave(self, memory: PrefixMemory, state: Floats) -> None:
         """Keep what its row holds, the state before its last token, for who goes on from here."""

@@ -26,6 +26,7 @@ class EngineOptions:
 
     max_num_seqs: rows that advance together in one step.
     max_waiting: requests that may wait before a new one is refused.
+    burst_s: seconds that streams may advance before their tokens are sent on, while nobody waits.
     cache_bytes: bound of the state cache of each engine; 0 switches it off.
     threads: intra-operator threads of each engine.
     replicas: engine processes for one model (process mode).
@@ -38,6 +39,7 @@ class EngineOptions:
     replicas: int = 1
     max_num_seqs: int = 128
     max_waiting: int = 256
+    burst_s: float = 0.01
     cache_bytes: int = 64 << 20
     threads: int = 1
     timeout_s: float = 10.0

@@ -36,6 +36,9 @@ class _Channel:
         except queue.Empty:
             return None
 
+    def has_command(self) -> bool:
+        return not self.inbox.empty()
+
     def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:  # noqa: ARG002
         for output in outputs:
             if (outbox := self.outboxes.get(output.request_id)) is not None:

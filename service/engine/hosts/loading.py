@@ -29,7 +29,12 @@ def load_engine(
     checkpoint = load_checkpoint(folder)
     runner = build_runner(checkpoint, options, table_file)
     check_known_answers(runner, checkpoint.model, checkpoint.weights)
-    engine = Engine(runner, Scheduler(runner.max_rows), StateCache(options.cache_bytes))
+    engine = Engine(
+        runner,
+        Scheduler(runner.max_rows),
+        StateCache(options.cache_bytes),
+        burst_s=options.burst_s,
+    )
     info = EngineInfo(
         digest=checkpoint.digest,
         device=runner.device,

@@ -8,6 +8,7 @@ It imports neither the web framework nor anything of the API, so it starts fast 
 from __future__ import annotations
 
 import json
+import select
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -23,10 +24,15 @@ from service.engine.stats import EngineStats
 class _PipeChannel:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._poll = select.poll()  # a hundred times quicker than `Connection.poll`
+        self._poll.register(connection.fileno(), select.POLLIN)
+
+    def has_command(self) -> bool:
+        return bool(self._poll.poll(0))
 
     def receive(self, *, wait: bool) -> Command | None:
         try:
-            if not wait and not self._connection.poll():
+            if not wait and not self.has_command():
                 return None
             command: Command = self._connection.recv()
         except (EOFError, ConnectionError):  # the server is gone

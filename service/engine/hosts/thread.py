@@ -74,5 +74,8 @@ class _QueueChannel:
         except queue.Empty:
             return None
 
+    def has_command(self) -> bool:
+        return not self._inbox.empty()
+
     def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:
         self._loop.call_soon_threadsafe(self._dispatch, outputs, stats)

@@ -46,6 +46,10 @@ class Channel(Protocol):
         """Next command; None where there is none now (without `wait`)."""
         ...
 
+    def has_command(self) -> bool:
+        """Whether one waits to be received; asked after every token, so it must be quick."""
+        ...
+
     def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None: ...
 
 
@@ -63,7 +67,7 @@ def work(engine: Engine, channel: Channel) -> None:
             # An abort has no output, but changes what is running.
             answers |= isinstance(command, Abort | Ping)
             command = channel.receive(wait=False)
-        outputs += engine.step()
+        outputs += engine.step(channel.has_command)
         if outputs or answers:
             channel.send(outputs, stats_of(engine))
         if not engine.has_work and time.monotonic() - checked >= _CHECK_EVERY_S:

@@ -68,8 +68,16 @@ def uniform(key: int, position: int, attempt: int = 0) -> float:
     return (_mix(key ^ _mix(position + attempt * _ATTEMPT)) >> 11) * 2.0**-53
 
 
-_COLDEST = 1e-4  # below it a temperature is 0: its inverse would leave float32
+COLDEST = 1e-4  # below it a temperature is 0: its inverse would leave float32
 _FEW = 64  # candidates that most nuclei lie within
+
+
+def num_candidates(top_k: int, vocab: int) -> int:
+    """Among how many of its most probable tokens a row is drawn first, if at all."""
+    size = min(_FEW, vocab)
+    while size < top_k < vocab:
+        size = min(4 * size, vocab)
+    return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +104,11 @@ class RowSettings:
     def of(cls, rows: Sequence[SampleState], vocab: int) -> RowSettings:
         params = [row.rules.params for row in rows]
         temperatures = np.array([p.temperature for p in params])
-        greedy = temperatures < _COLDEST
+        greedy = temperatures < COLDEST
         top_k = np.array([min(p.top_k or vocab, vocab) for p in params], np.int64)
         filters = np.array([(p.top_p, p.min_p, p.typical_p) for p in params])
         top_p, min_p, typical_p = filters.reshape(-1, 3).T.copy()
-        sizes = np.full(len(rows), min(_FEW, vocab), np.int64)
-        while (short := (sizes < top_k) & (top_k < vocab)).any():
-            sizes[short] = np.minimum(4 * sizes[short], vocab)
+        sizes = np.array([num_candidates(k, vocab) for k in top_k.tolist()], np.int64)
         any_k, any_typical = top_k == vocab, typical_p >= 1
         pure = any_k & any_typical & (top_p >= 1) & (min_p <= 0) & ~greedy
         return cls(

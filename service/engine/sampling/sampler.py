@@ -9,6 +9,7 @@ else from all (`draw_from_all`): which of the two, and what is drawn, depends on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from service.engine.request import Floats, TopLogprobs
 from service.engine.sampling.draw import RowSettings, draw_from_all, draw_from_best, uniforms
 from service.engine.sampling.logits_processors import Logits, LogitsProcessors, Patch, SampleState
+from service.engine.sampling.row_draw import RowBuffer, RowDraw
 from service.engine.sampling.softmax_sums import Arena, Doubles, Exponentials, Ids, Sums
 from service.engine.sampling.top_candidates import (
     BLOCK,
@@ -28,6 +30,8 @@ from service.engine.sampling.top_candidates import (
     nth_largest,
     top_candidates,
 )
+
+_FEW_ROWS = 4  # up to so many are drawn one by one in less time
 
 
 class Batch:
@@ -66,6 +70,23 @@ class Scratch:
     def __init__(self) -> None:
         self.arena = Arena()
         self._batch: Batch | None = None
+        self._row_draws: tuple[list[SampleState], list[RowDraw]] = ([], [])
+        self._row_buffers: dict[int, RowBuffer] = {}
+
+    def row_draws(self, rows: Sequence[SampleState], vocab: int) -> list[RowDraw]:
+        """For each of a few rows; none where one of them cannot be drawn so."""
+        known, draws = self._row_draws
+        if known != rows:
+            draws = [RowDraw(row.rules, vocab) for row in rows]
+            if not all(draw.is_possible for draw in draws):
+                draws = []
+            self._row_draws = list(rows), draws
+        return draws
+
+    def row_buffer(self, vocab: int) -> RowBuffer:
+        if vocab not in self._row_buffers:
+            self._row_buffers[vocab] = RowBuffer(vocab)
+        return self._row_buffers[vocab]
 
     def batch(self, rows: Sequence[SampleState], vocab: int) -> Batch:
         last = self._batch
@@ -97,6 +118,36 @@ def sample(
     logits: of the same rows (R, V); asked only where a repetition penalty needs their signs.
     """
     scratch = scratch or Scratch()
+    if len(rows) <= _FEW_ROWS and (draws := scratch.row_draws(rows, logprobs.shape[1])):
+        return _sample_few(logprobs, rows, draws, logits, scratch)
+    return _sample_many(logprobs, rows, logits, scratch)
+
+
+def _sample_few(
+    logprobs: Floats,
+    rows: Sequence[SampleState],
+    draws: Sequence[RowDraw],
+    logits: Logits,
+    scratch: Scratch,
+) -> Sampled:
+    """A row after the other."""
+    buffer, sampled = scratch.row_buffer(logprobs.shape[1]), Sampled([], [], [])
+    for k, (state, draw) in enumerate(zip(rows, draws, strict=True)):
+        own = logprobs[k]
+        token = draw.draw(own, state, lambda k=k: logits()[k], buffer)  # type: ignore[misc]
+        if token is None:  # rare; what was drawn already would be drawn again
+            return _sample_many(logprobs, rows, logits, scratch)
+        is_possible = not math.isinf(buffer.row[token])
+        sampled.ids.append(token if is_possible else None)
+        sampled.logprobs.append(float(own[token]))
+        sampled.tops.append(draw.tops(own))
+    return sampled
+
+
+def _sample_many(
+    logprobs: Floats, rows: Sequence[SampleState], logits: Logits, scratch: Scratch
+) -> Sampled:
+    """All rows at once."""
     batch = scratch.batch(rows, logprobs.shape[1])
     positions = np.array([len(row.generated) for row in rows], np.uint64)
     each = np.arange(len(rows))

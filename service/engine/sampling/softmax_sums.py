@@ -7,8 +7,9 @@ same order wherever its row lies in a batch: a row's sums do not depend on the o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import onnxruntime as ort
@@ -41,6 +42,20 @@ def block_sums(values: Floats, inverse: NDArray[np.float64]) -> Floats:
     return np.concatenate(parts)
 
 
+def bound_block_sums(values: Floats, factor: Floats | None, sums: Floats) -> Callable[[], None]:
+    """`block_sums` from one array to another, (R, V) -> (R, V / 128), again and again.
+
+    factor: 1 / temperature, (R, 1); None for 1. The arrays must stay where they are.
+    """
+    session = _session(scaled=factor is not None)
+    binding = session.io_binding()
+    inputs = {"values": values} if factor is None else {"values": values, "factors": factor}
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+    binding.bind_output("sums", "cpu", 0, np.float32, sums.shape, sums.ctypes.data)
+    return partial(session.run_with_iobinding, binding)
+
+
 @cache
 def _session(*, scaled: bool) -> ort.InferenceSession:
     """values (R, V), factors (R, 1) if scaled -> sums (R, V / 128); made once: it takes a while."""
@@ -56,7 +71,7 @@ def _session(*, scaled: bool) -> ort.InferenceSession:
     return new_session(serialize([*nodes, *sums], inputs, outputs, constants))
 
 
-_VANISHING, _HUGE = 1e-30, 1e30  # sums of exponentials between these keep float32's precision
+VANISHING, HUGE = 1e-30, 1e30  # sums of exponentials between these keep float32's precision
 
 Ids = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -99,7 +114,7 @@ class Sums:
         with np.errstate(over="ignore"):
             sums = _sums(values, inverse, shifts, arena)
         totals = sums.sum(axis=1)
-        rows = np.flatnonzero((totals < _VANISHING) | (totals > _HUGE))
+        rows = np.flatnonzero((totals < VANISHING) | (totals > HUGE))
         if len(rows):
             largest = values[rows].max(axis=1)
             shifts[rows] = np.where(np.isneginf(largest), 0, largest)

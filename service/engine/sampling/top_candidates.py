@@ -43,7 +43,7 @@ def _session() -> ort.InferenceSession:
     return new_session(serialize(nodes, inputs, outputs, constants))
 
 
-_LEAST = np.finfo(np.float32).min  # what was banned (-inf) is no candidate
+LEAST = float(np.finfo(np.float32).min)  # what was banned (-inf) is no candidate
 _SHIFT = BLOCK.bit_length() - 1
 _NOTHING = np.int64(0x7F800000 << 32)  # key of -inf, id 0
 
@@ -83,7 +83,7 @@ def are_few(count: int, vocab: int) -> bool:
 def nth_largest(maxima: Floats, count: int) -> Floats:
     """A threshold for each row, (R,), that at least `count` of its values reach, or all of them."""
     ordered = np.sort(maxima, axis=1)
-    thresholds: Floats = np.maximum(ordered[:, -count], _LEAST)
+    thresholds: Floats = np.maximum(ordered[:, -count], LEAST)
     return thresholds
 
 

@@ -68,10 +68,13 @@ def token_bits(token: TokenOutput) -> tuple[Any, ...]:
 
 
 def make_engine(
-    runner: ModelRunner, max_num_seqs: int | None = None, cache_bytes: int = 1 << 20
+    runner: ModelRunner,
+    max_num_seqs: int | None = None,
+    cache_bytes: int = 1 << 20,
+    burst_s: float = 0,
 ) -> Engine:
     rows = runner.max_rows if max_num_seqs is None else max_num_seqs
-    return Engine(runner, Scheduler(rows), StateCache(cache_bytes))
+    return Engine(runner, Scheduler(rows), StateCache(cache_bytes), burst_s=burst_s)
 
 
 def collect(outputs: Iterable[RequestOutput], results: Mapping[str, Result]) -> None:

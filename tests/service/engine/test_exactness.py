@@ -7,8 +7,9 @@ same request alone in a fresh engine with one row and no cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -182,8 +183,8 @@ def some_visits(rng: Random, kernels: Kernels) -> list[Visit]:
     return visits
 
 
-def crowd(engine: Engine, guests: list[Visit]) -> dict[str, Result]:
-    """What everyone gets when they come and go as they please."""
+def crowd(engine: Engine, guests: list[Visit], is_awaited: Callable[[], bool]) -> dict[str, Result]:
+    """What everyone gets when they come and go as they please, in the middle of bursts or not."""
     results = {visit.request.request_id: Result() for visit in guests}
     step, latest = 0, max(visit.arrives for visit in guests)
     while step <= latest or engine.has_work:
@@ -195,7 +196,7 @@ def crowd(engine: Engine, guests: list[Visit]) -> dict[str, Result]:
                 engine.abort(name)
             if visit.stopped and visit.stopped[0] == step:
                 engine.stop_sample(name, *visit.stopped[1:])
-        collect(engine.step(), results)
+        collect(engine.step(is_awaited), results)
         step += 1
         assert len(engine.scheduler.running) <= engine.scheduler.max_num_seqs
         assert step < 5000, "the engine does not come to an end"
@@ -221,8 +222,10 @@ def test_company_changes_no_bit(kernels: Kernels, rng: Random) -> None:
     )
     entry = 4 * kernels.crowded.layout.size + 1000
     cache = StateCache(rng.choice([0, 3 * entry, 50 * entry, 50 * entry]))
-    engine = Engine(kernels.crowded, scheduler, cache)
-    results = crowd(engine, guests)
+    engine = Engine(
+        kernels.crowded, scheduler, cache, burst_s=rng.choice([0, 2, 9]), clock=count().__next__
+    )
+    results = crowd(engine, guests, lambda: rng.random() < 0.1)
     event(f"cache hits: {min(cache.hits, 3)}")
     for visit in guests:
         found = results[visit.request.request_id].bits()

@@ -40,6 +40,9 @@ class Script:
             return self._steps[0].pop(0) if self._steps else Quit()
         return None
 
+    def has_command(self) -> bool:
+        return bool(self._steps and self._steps[0])
+
     def send(self, outputs: list[RequestOutput], stats: EngineStats) -> None:
         self.sent.append((outputs, stats))
 
