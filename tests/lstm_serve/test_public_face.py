@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -37,7 +38,12 @@ def test_an_installed_wheel_serves_from_any_folder(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     wheels = tmp_path / "wheels"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(wheels), str(PROJECT)], check=True)
+    source = tmp_path / "source"  # building leaves files beside the sources
+    for name in ("lstm_serve", "models", "service", "training"):
+        shutil.copytree(PROJECT / name, source / name)
+    for name in ("pyproject.toml", "LICENSE"):
+        shutil.copy(PROJECT / name, source)
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(wheels), str(source)], check=True)
     venv.create(tmp_path / "env", with_pip=True)
     bin_ = tmp_path / "env" / "bin"
     (wheel,) = wheels.glob("*.whl")
