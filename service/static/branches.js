@@ -72,6 +72,6 @@ export class Branches {
 
 /** What a node adds to its parent's text; all of it where the text before was changed. */
 export function addition(node) {
-  const before = node.parent?.text ?? "";
+  const before = node.parent?.text.replace(/ $/, "") ?? "";
   return node.text.startsWith(before) ? node.text.slice(before.length) : node.text;
 }

@@ -77,7 +77,8 @@ export function openWrite(page) {
     tree.typed(box.value);
     const parent = tree.current;
     const n = Number(byId("write-branches").value);
-    const body = { model: model(), prompt: parent.text, ...sampling.fields(defaults()) };
+    // The space behind the last word belongs to the next one, as the model has learnt it.
+    const body = { model: model(), prompt: parent.text.replace(/ $/, ""), ...sampling.fields(defaults()) };
     if (n > 1) body.n = n;
     showCommand(byId("write-curl"), "v1/completions", body, { streamed: true });
     wordsRow.replaceChildren();
@@ -95,7 +96,7 @@ export function openWrite(page) {
     for await (const event of stream("v1/completions", request, { signal })) {
       for (const { index, text } of event.choices) {
         const isFirst = !grown.has(index);
-        if (isFirst) grown.set(index, tree.add(parent.text, "continuation", parent));
+        if (isFirst) grown.set(index, tree.add(body.prompt, "continuation", parent));
         const node = grown.get(index);
         node.text += text;
         if (n === 1) {
@@ -108,7 +109,7 @@ export function openWrite(page) {
       if (event.usage) tell(event, performance.now() - started);
       if (n > 1 || event.usage) drawBranches();
     }
-    for (const node of grown.values()) if (node.text === parent.text) tree.remove(node);
+    for (const node of grown.values()) if (node.text === body.prompt) tree.remove(node);
     if (!parent.children.some((node) => [...grown.values()].includes(node))) tellOfEnd();
     if (n > 1) byId("write-tree-panel").scrollIntoView({ block: "nearest" });
   }

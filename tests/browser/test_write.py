@@ -103,7 +103,7 @@ def test_branches_grow_and_are_walked(open_page: Open, shoot: Shoot) -> None:
     added = second.inner_text()
     second.click()
     expect(page.locator("#write-text")).to_have_value(f"{START} {added}")
-    page.locator("#write-text").press_sequentially(" Then")
+    page.locator("#write-text").press_sequentially(" Then ")
     expect(branches).to_have_count(5)  # typing behind a branch is a branch of its own
     page.fill("#write-sampling input[type=number]", "12")
     page.click("#write-go")
