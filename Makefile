@@ -11,7 +11,7 @@ CLIENTS := .venv-conformance
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test test-slow conformance check format bench train clean
+.PHONY: docs help serve test test-slow conformance check format bench train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,10 @@ format: $(DEV)/.installed ## mend what ruff can mend
 	$(DEV)/bin/ruff check --fix-only .
 	$(DEV)/bin/ruff format .
 
+docs: $(DEV)/.installed ## build the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict --quiet
+	@echo 'read it: build/site/index.html'
+
 bench: $(DEV)/.installed ## run every benchmark, or BENCH=engine alone; each ends in one JSON line
 	$(DEV)/bin/python -m benchmarks$(if $(BENCH),.$(BENCH)) $(ARGS)
 
@@ -68,7 +72,8 @@ clean: ## remove environments, builds and caches (runs/ stays)
 	@touch $@
 
 $(SERVE)/.installed: pyproject.toml | $(SERVE)/.created
-	$(SERVE)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo 'Installing what serving needs (no torch) into $(SERVE), once:'
+	$(SERVE)/bin/python -m pip install --disable-pip-version-check --editable .
 	@touch $@
 
 # torch in a step of its own: left to the dependencies' resolution, an unpinned one may bring
@@ -79,7 +84,7 @@ $(DEV)/.torch: | $(DEV)/.created
 	@touch $@
 
 $(DEV)/.installed: pyproject.toml $(DEV)/.torch
-	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check]'
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check,docs]'
 	@touch $@
 
 $(CLIENTS)/.installed: tests/conformance/requirements.txt | $(CLIENTS)/.created

@@ -8,11 +8,14 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-_FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"(http://)?(localhost|127\.0\.0\.1):8000")
+# A string that is a value in JSON; values do not matter.
+_VALUE = re.compile(r'(?<=":)"[^"]*"')
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 # Objects whose keys are data.
 _MAPS = ("top_logprobs", "control_tokens", "metrics")
@@ -35,7 +38,7 @@ class Example:
 
     def run(self, address: str, folder: Path) -> str:
         """What the commands print when the server is at `address`; they must succeed."""
-        script = _ADDRESS.sub(address, self.script)
+        script = at_address(self.script, address)
         command = ["bash", "-euo", "pipefail", "-c", script]
         environment = {**os.environ, "no_proxy": "*"}
         done = subprocess.run(
@@ -47,13 +50,12 @@ class Example:
 def examples(document: Path) -> Iterator[Example]:
     """Every block of commands in a Markdown file that asks the server on port 8000."""
     text = document.read_text("utf-8")
-    fences = list(_FENCE.finditer(text))
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        if not _is_script(fence):
+    for fence, following in pairwise([*FENCE.finditer(text), None]):
+        if fence is None or not is_script(fence):
             continue
         has_output = (
             following is not None
-            and not _is_script(following)
+            and not is_script(following)
             and not text[fence.end() : following.start()].strip()
         )
         output = following if has_output else None
@@ -65,9 +67,15 @@ def examples(document: Path) -> Iterator[Example]:
         )
 
 
-def _is_script(fence: re.Match[str]) -> bool:
+def is_script(fence: re.Match[str]) -> bool:
+    """Whether a block of Markdown holds commands that ask the server on port 8000."""
     speaks = fence["language"] in ("", "bash", "sh", "shell", "console")
     return speaks and "curl " in fence["text"] and _ADDRESS.search(fence["text"]) is not None
+
+
+def at_address(script: str, address: str) -> str:
+    """A script that asks port 8000 of this machine, asking the server at `address` instead."""
+    return _ADDRESS.sub(address, script)
 
 
 def differences(shown: str, printed: str) -> list[str]:
@@ -95,7 +103,7 @@ def _form_of_line(line: str) -> str:
     prefix, is_event, rest = line.partition("data: {")
     if is_event and not prefix:
         return "data: " + " ".join(sorted(set(_paths(json.loads("{" + rest)))))
-    return _NUMBER.sub("0", line)
+    return _NUMBER.sub("0", _VALUE.sub('""', line))
 
 
 def _paths(value: Any, path: str = "") -> Iterator[str]:

@@ -19,7 +19,7 @@ from tests.docs_examples import Example, differences, examples, shortened
 from tests.live_server import live_server
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "docs" / "api.md", ROOT / "README.md"]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = [example for document in DOCUMENTS for example in examples(document)]
 
 
