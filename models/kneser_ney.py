@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
 _RESERVED = (BOS, EOS, UNK)
+_FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])  # lmplz's --discount_fallback
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class NGramModel:
     def _lines(self, order: Order) -> Iterator[str]:
         with np.errstate(divide="ignore"):
             probabilities = np.maximum(np.log10(order.probability), -99.0).tolist()
-            backoffs = np.log10(order.backoff).tolist()
+            backoffs = np.maximum(np.log10(order.backoff), -99.0).tolist()
         names = self.vocabulary
         for words, p, b in zip(order.words.tolist(), probabilities, backoffs, strict=True):
             spelled = " ".join([names[word] for word in words])
@@ -169,14 +170,12 @@ def _adjusted(level: _Level, longer: _Level | None) -> Ints:
 def _discounts(counts: Ints) -> Floats:
     """(4,): what is taken off a count of 0, 1, 2, 3 or more (Chen and Goodman, equation 26)."""
     n1, n2, n3, n4 = (int((counts == own).sum()) for own in (1, 2, 3, 4))
-    found = np.zeros(4)
-    if min(n1, n2, n3) == 0:  # too little text for the estimate
-        found[1:] = 0.5, 1.0, 1.5
-        return found
-    y = n1 / (n1 + 2 * n2)
-    for size, more, less in ((1, n2, n1), (2, n3, n2), (3, n4, n3)):
-        found[size] = min(max(size - (size + 1) * y * more / less, 0.0), size)
-    return found
+    if min(n1, n2, n3) > 0:
+        y = n1 / (n1 + 2 * n2)
+        found = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+        if (found[1:] > 0).all():
+            return found
+    return _FALLBACK  # too little text for the estimate, or one repeated as a whole
 
 
 def _smooth(levels: Sequence[_Level], thresholds: Sequence[int], vocabulary: int) -> list[Order]:

@@ -105,6 +105,11 @@ def test_discounts_by_hand() -> None:
     assert _discounts(counts) == pytest.approx([0, 0.4, 1.2, 2.2])
 
 
+def test_a_repeated_text_has_no_estimate_of_discounts() -> None:
+    counts = np.array([1] * 2 + [2] * 3 + [3] * 500 + [6] * 90)
+    assert _discounts(counts) == pytest.approx([0, 0.5, 1, 1.5])
+
+
 def test_pruning_leaves_out_what_is_rare() -> None:
     text = [list("abab"), list("abc")]
     assert len(estimate(text, 3, prune=(0, 1)).orders[1].words) < len(
