@@ -13,7 +13,7 @@ from fastapi import APIRouter, Body, Request, Response
 from service.api.client import ModelClient, check_begun, gather
 from service.api.rescore_schemas import Hypothesis, RescoreRequest, RescoreResponse, Utterance
 from service.api.schemas import error_responses
-from service.engine.request import Priority
+from service.engine.request import Priority, PromptOutput
 from service.engine_state import EngineState
 from service.http.errors import check_count, invalid
 from service.http.json_body import JSONBody, StrictRoute
@@ -24,8 +24,11 @@ from service.text.rescoring import (
     Scored,
     check_names,
     combine,
+    hot_word_score,
+    mixed_logprob,
     rank,
 )
+from service.text.score_figures import describe_score
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -35,7 +38,19 @@ _LISTS_IN_FLIGHT = 16
 # Between an utterance and the next, as between the lines of the running text in training.
 _UTTERANCE_END = "\n"
 
-_ADDED = frozenset({"index", "lm_logprob", "num_tokens", "num_words", "total", "rank", "posterior"})
+_ADDED = frozenset(
+    {
+        "index",
+        "lm_logprob",
+        "mixed_logprob",
+        "hot_words",
+        "num_tokens",
+        "num_words",
+        "total",
+        "rank",
+        "posterior",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +86,7 @@ async def rescore(request: Request, body: Annotated[RescoreRequest, Body()]) -> 
             "object": "rescore",
             "model": body.model,
             "utterances": [
-                _describe(utterance, result, body.top_n)
+                _describe(utterance, result, body)
                 for utterance, result in zip(body.utterances, results, strict=True)
             ],
             **_echo(body),
@@ -107,9 +122,29 @@ def _check_list(param: str, hypotheses: Sequence[Hypothesis], body: RescoreReque
             check_names(hypothesis.scores or {}, body.weights)
         except ValueError as error:
             raise invalid(f"{place}.scores", str(error)) from None
+        _check_word_scores(place, hypothesis, body)
         for name in hypothesis.model_extra or ():
             if name in _ADDED:
                 raise invalid(f"{place}.{name}", "is a field that the answer adds: rename it")
+
+
+def _check_word_scores(place: str, hypothesis: Hypothesis, body: RescoreRequest) -> None:
+    """Those of the mixture are there, one for each word and for the end, if that is scored."""
+    if body.mixture is None:
+        return
+    name = body.mixture.with_
+    own = (hypothesis.word_scores or {}).get(name)
+    if own is None:
+        raise invalid(
+            f"{place}.word_scores", f"the word scores {name!r} of the mixture are missing"
+        )
+    expected = len(hypothesis.text.split()) + body.eos
+    if len(own) != expected:
+        end = " and one for the end" if body.eos else ""
+        raise invalid(
+            f"{place}.word_scores.{name}",
+            f"has {len(own)} scores, not {expected}: one for each word{end}",
+        )
 
 
 class _Rescorer:
@@ -192,19 +227,10 @@ class _Rescorer:
     async def _run_list(self, index: int, start: EngineState | None) -> _Result:
         """Score and rank the list `index`, in one request."""
         prompts = self._lists[index]
-        sums = await self._logprobs(prompts, start)
+        outputs = await self._scores(prompts, start)
         scored = [
-            Scored(
-                score=hypothesis.score or 0.0,
-                scores=hypothesis.scores or {},
-                lm_logprob=lm_logprob,
-                num_tokens=len(prompt.ids) - prompt.first,
-                num_words=len(hypothesis.text.split()),
-                eos=self._body.eos,
-            )
-            for hypothesis, prompt, lm_logprob in zip(
-                self._body.utterances[index].hypotheses, prompts, sums, strict=True
-            )
+            self._scored(*own)
+            for own in zip(self._body.utterances[index].hypotheses, prompts, outputs, strict=True)
         ]
         totals = []
         for place, hypothesis in enumerate(scored):
@@ -214,12 +240,37 @@ class _Rescorer:
                 raise invalid(f"utterances.{index}.hypotheses.{place}", str(error)) from None
         return _Result(scored=scored, ranked=rank(totals))
 
-    async def _logprobs(self, prompts: Sequence[Prompt], start: EngineState | None) -> list[float]:
-        """ln P of each hypothesis; 0 for one without any token."""
-        sums = [0.0] * len(prompts)
+    def _scored(
+        self, hypothesis: Hypothesis, prompt: Prompt, output: PromptOutput | None
+    ) -> Scored:
+        body, mixed = self._body, None
+        figures = describe_score(
+            prompt, output, eos=body.eos, detail="words" if body.mixture else "totals"
+        )
+        if body.mixture is not None:
+            assert hypothesis.word_scores is not None
+            own = [word["logprob"] for word in figures["words"]]
+            other = hypothesis.word_scores[body.mixture.with_]
+            mixed = mixed_logprob(own, other, body.mixture.share)
+        return Scored(
+            score=hypothesis.score or 0.0,
+            scores=hypothesis.scores or {},
+            lm_logprob=figures["logprob"],
+            num_tokens=figures["num_tokens"],
+            num_words=figures["num_words"],
+            eos=body.eos,
+            mixed_logprob=mixed,
+            hot_words=hot_word_score(hypothesis.text, body.hot_words),
+        )
+
+    async def _scores(
+        self, prompts: Sequence[Prompt], start: EngineState | None
+    ) -> list[PromptOutput | None]:
+        """The scores of each hypothesis' tokens; None for one without any."""
+        outputs: list[PromptOutput | None] = [None] * len(prompts)
         filled = [index for index, prompt in enumerate(prompts) if len(prompt.ids) > prompt.first]
         if not filled:
-            return sums
+            return outputs
         texts = [prompts[index].ids for index in filled]
         computed = await self._client.compute(
             texts,
@@ -230,9 +281,8 @@ class _Rescorer:
         self._cached_tokens += computed.cached_tokens
         self._tree_nodes += _count_nodes(texts, len(prompts[0].before.ids))
         for index, output in zip(filled, computed.prompts, strict=True):
-            assert output.logprobs is not None
-            sums[index] = float(output.logprobs[prompts[index].first :].sum(dtype=float))
-        return sums
+            outputs[index] = output
+        return outputs
 
 
 def _is_bos_alone(history: History) -> bool:
@@ -251,21 +301,22 @@ def _count_nodes(prompts: Sequence[tuple[int, ...]], num_shared: int) -> int:
     return count - num_shared
 
 
-def _describe(utterance: Utterance, result: _Result, top_n: int | None) -> dict[str, Any]:
+def _describe(utterance: Utterance, result: _Result, body: RescoreRequest) -> dict[str, Any]:
     kept = utterance.model_dump(exclude_unset=True, exclude={"hypotheses"})
-    return {**kept, "hypotheses": list(_describe_list(utterance, result, top_n))}
+    return {**kept, "hypotheses": list(_describe_list(utterance, result, body))}
 
 
 def _describe_list(
-    utterance: Utterance, result: _Result, top_n: int | None
+    utterance: Utterance, result: _Result, body: RescoreRequest
 ) -> Iterator[dict[str, Any]]:
     """The best hypotheses, each with the fields that it was sent with."""
-    for place in result.ranked[:top_n]:
+    for place in result.ranked[: body.top_n]:
         scored = result.scored[place.index]
         yield {
             **utterance.hypotheses[place.index].model_dump(exclude_unset=True),
             "index": place.index,
             "lm_logprob": scored.lm_logprob,
+            **_describe_terms(scored, body),
             "num_tokens": scored.num_tokens,
             "num_words": scored.num_words,
             "total": place.total,
@@ -274,7 +325,18 @@ def _describe_list(
         }
 
 
+def _describe_terms(scored: Scored, body: RescoreRequest) -> dict[str, float]:
+    """What only some requests have in their totals."""
+    terms = {} if scored.mixed_logprob is None else {"mixed_logprob": scored.mixed_logprob}
+    return {**terms, "hot_words": scored.hot_words} if body.hot_words else terms
+
+
 def _echo(body: RescoreRequest) -> dict[str, Any]:
     """The settings that gave the totals."""
-    names = ("lm_weight", "length_bonus", "weights", "normalize", "eos", "carry_context", "top_n")
-    return {"bos": body.state is None, **{name: getattr(body, name) for name in names}}
+    names = (
+        "lm_weight", "length_bonus", "weights", "hot_words", "normalize", "eos", "carry_context",
+        "top_n",
+    )  # fmt: skip
+    mixture = None if body.mixture is None else body.mixture.model_dump(by_alias=True)
+    echoed = {name: getattr(body, name) for name in names}
+    return {"bos": body.state is None, "mixture": mixture, **echoed}

@@ -33,6 +33,11 @@ class Hypothesis(_Kept):
     scores: Weights | None = Field(
         None, description="further scores by name, weighted by `weights`"
     )
+    word_scores: dict[str, list[float]] | None = Field(
+        None,
+        description="by name, another model's ln P of each word and, with `eos`, of the end; "
+        "see `mixture`",
+    )
 
 
 class Utterance(_Kept):
@@ -58,10 +63,20 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+class Mixture(BaseModel):
+    """share * P_model + (1 - share) * P_with, word by word, in place of the model alone."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", populate_by_name=True)
+
+    with_: str = Field(alias="with", description="name of the other model among `word_scores`")
+    share: float = Field(ge=0, le=1, description="the served model's share")
+
+
 class RescoreRequest(NativeRequest):
     """N-best lists, and how to combine the language model's score with those they bring.
 
     total = score + sum_k weights[k] * scores[k] + lm_weight * lm_logprob + length_bonus * num_words
+    + hot_words; with a mixture, its `mixed_logprob` stands for `lm_logprob`.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -72,6 +87,14 @@ class RescoreRequest(NativeRequest):
     length_bonus: float = Field(0.0, description="added for each word; negative is a penalty")
     weights: Weights = Field(
         {}, description="factor of each of `scores`; each hypothesis needs exactly these scores"
+    )
+    mixture: Mixture | None = Field(
+        None, description="mix the model with another one, whose `word_scores` the hypotheses bring"
+    )
+    hot_words: Weights = Field(
+        {},
+        description="words and phrases that are likely here, each with what it adds to the total "
+        "wherever it stands, in nats",
     )
     normalize: Normalize = Field(
         "none",
@@ -99,6 +122,12 @@ class RankedHypothesis(Hypothesis):
 
     index: int = Field(description="place in the list that was sent, from 0")
     lm_logprob: float = Field(description="ln P of the text and, with `eos`, of its end")
+    mixed_logprob: float | None = Field(
+        None, description="ln P under `mixture`, word by word; only where there is one"
+    )
+    hot_words: float | None = Field(
+        None, description="what `hot_words` adds to the total; only where there are some"
+    )
     num_tokens: int = Field(description="tokens in `lm_logprob`")
     num_words: int = Field(description="white-space words of the text")
     total: float
@@ -129,6 +158,8 @@ class RescoreResponse(BaseModel):
     lm_weight: float
     length_bonus: float
     weights: dict[str, float]
+    mixture: Mixture | None
+    hot_words: dict[str, float]
     normalize: Normalize
     bos: bool
     eos: bool

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 
 from service.asr.hypotheses import MODEL, Hypothesis, NBestList
 from service.asr.settings import RescoringSettings
-from service.asr.text_forms import hot_word_score
 from service.asr.tuning_data import NGRAM
-from service.asr.word_model import mix
-from service.text.rescoring import Combination, Scored, combine, rank
+from service.text.rescoring import Combination, Scored, combine, hot_word_score, mixed_logprob, rank
 
 
 class Ranker:
@@ -37,22 +35,27 @@ class Ranker:
         except ValueError as error:
             raise ValueError(f"list {nbest.id!r}: {error}") from None
         order = [place.index for place in rank(totals)]
-        told = [
-            {"lm_logprob": scored.lm_logprob} | ({"hot_words": hot} if self._hot_words else {})
-            for scored, hypothesis in zip(own, nbest.hypotheses, strict=True)
-            for hot in [hot_word_score(hypothesis.text, self._hot_words)]
-        ]
+        told = [self._told(scored) for scored in own]
         return nbest.reordered(order, totals, told)
 
+    def _told(self, scored: Scored) -> dict[str, float]:
+        told = {"lm_logprob": scored.lm_logprob}
+        if scored.mixed_logprob is not None:
+            told["mixed_logprob"] = scored.mixed_logprob
+        if self._hot_words:
+            told["hot_words"] = scored.hot_words
+        return told
+
     def _scored(self, hypothesis: Hypothesis) -> Scored:
-        hot = hot_word_score(hypothesis.text, self._hot_words)
         return Scored(
-            score=(hypothesis.score or 0.0) + hot,
+            score=hypothesis.score or 0.0,
             scores=self._scores(hypothesis),
-            lm_logprob=self._lm(hypothesis),
+            lm_logprob=math.fsum(hypothesis.word_scores.get(MODEL, ())),
             num_tokens=1,
             num_words=len(hypothesis.words),
             eos=True,
+            mixed_logprob=self._mixed(hypothesis),
+            hot_words=hot_word_score(hypothesis.text, self._hot_words),
         )
 
     def _scores(self, hypothesis: Hypothesis) -> dict[str, float]:
@@ -70,21 +73,16 @@ class Ranker:
             )
         return scores
 
-    def _lm(self, hypothesis: Hypothesis) -> float:
-        """ln P under the model, or under its mixture with another."""
-        own = hypothesis.word_scores.get(MODEL, ())
+    def _mixed(self, hypothesis: Hypothesis) -> float | None:
+        """ln P under the mixture, if there is one."""
         mixture = self._settings.mixture
         if mixture is None:
-            return math.fsum(own)
+            return None
         other = hypothesis.word_scores.get(mixture.with_)
         if other is None:
             hint = "give --ngram" if mixture.with_ == NGRAM else "the list has to bring them"
             raise ValueError(
                 f"the word scores {mixture.with_!r} of the mixture are missing; {hint}"
             )
-        if len(other) != len(own):
-            raise ValueError(
-                f"{hypothesis.text!r}: {len(other)} word scores {mixture.with_!r} for "
-                f"{len(own) - 1} words and the end"
-            )
-        return math.fsum(mix(a, b, mixture.share) for a, b in zip(own, other, strict=True))
+        own = hypothesis.word_scores.get(MODEL, ())
+        return mixed_logprob(own, other, mixture.share)

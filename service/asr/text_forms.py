@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Literal
 
 from models.spoken_text import asr_text
@@ -27,26 +26,3 @@ def render(text: str, form: TextForm) -> str:
         return spoken
     cased = _LONE_I.sub("I", spoken)
     return f"{cased[0].upper()}{cased[1:]}."
-
-
-def hot_word_score(text: str, hot_words: Mapping[str, float]) -> float:
-    """The sum of the weights of the hot words and phrases in a text, each as often as it stands
-    there. Whole words; case matters as it does to the model."""
-    if not hot_words:
-        return 0.0
-    padded = f" {' '.join(text.split())} "
-    return sum(
-        weight * _occurrences(padded, f" {' '.join(phrase.split())} ")
-        for phrase, weight in hot_words.items()
-    )
-
-
-def _occurrences(padded: str, phrase: str) -> int:
-    """How often a phrase stands in a text; both have a space at either end, which may be shared."""
-    if phrase.isspace():
-        return 0
-    count, at = 0, padded.find(phrase)
-    while at >= 0:
-        count += 1
-        at = padded.find(phrase, at + len(phrase) - 1)
-    return count

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+from service.text.rescoring import mix
 
 
 class WordModel(Protocol):
@@ -25,17 +26,6 @@ class WordModel(Protocol):
     def end(self, states: Sequence[Any]) -> list[float]:
         """ln P(sentence end | state) for each state."""
         ...
-
-
-def mix(first: float, second: float, share: float) -> float:
-    """ln(share * exp(first) + (1 - share) * exp(second)); share in 0..1."""
-    if share <= 0.0:
-        return second
-    if share >= 1.0:
-        return first
-    a, b = first + math.log(share), second + math.log1p(-share)
-    high, low = max(a, b), min(a, b)
-    return high if high == -math.inf else high + math.log1p(math.exp(low - high))
 
 
 class MixedModel:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -27,7 +28,11 @@ def nbest_options(command: F) -> F:
     for option in reversed(
         (
             click.option(
-                "--nbest", type=PATH, required=True, help="file or folder of lists; - for stdin"
+                "--nbest",
+                type=PATH,
+                required=True,
+                multiple=True,
+                help="file or folder of lists, - for stdin; again for further ones",
             ),
             click.option(
                 "--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True
@@ -67,7 +72,7 @@ TEXT_FORM = click.option(
 
 
 def open_lists(
-    nbest: Path,
+    nbest: Sequence[Path],
     form: str,
     beam_size: int | None,
     manifest: Path | None,
@@ -83,7 +88,7 @@ def open_lists(
         nbest=list_size,
         path_weights=PathWeights(lm=lattice_lm_scale),
     )
-    return read_lists(nbest, form, options)
+    return chain.from_iterable(read_lists(own, form, options) for own in nbest)
 
 
 def open_ngram(path: Path | None) -> KenlmModel | None:

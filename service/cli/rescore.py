@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ from service.language_model import LanguageModel
 )
 @click.option("--out", type=PATH, default="-", help="file, or folder where --to is one of files")
 def command(
-    nbest: Path,
+    nbest: tuple[Path, ...],
     form: str,
     ngram: Path | None,
     model: str,
@@ -190,7 +191,7 @@ def _rescore_lattices(
     model: LanguageModel,
     ngram: WordModel | None,
     settings: RescoringSettings,
-    path: Path,
+    paths: Sequence[Path],
     form: str,
     output: str,
     out: Path,
@@ -217,7 +218,8 @@ def _rescore_lattices(
         max_states=options["max_states"],
         weights=weights,
     )
-    lattices = read_lattices(path, form, ReadOptions(symbols=options["symbols"]))
+    reading = ReadOptions(symbols=options["symbols"])
+    lattices = chain.from_iterable(read_lattices(own, form, reading) for own in paths)
     rescored = rescore_lattices(lattices, words, expansion)
     if output in LATTICE_FORMATS:
         _write_lattices(rescored, output, out, weights)

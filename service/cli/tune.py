@@ -40,7 +40,7 @@ from service.cli.nbest_options import (
 @click.option("--out", type=PATH, help="settings file for `rescore --settings`")
 @click.option("--json", "as_json", is_flag=True, help="the report as one JSON object")
 def command(
-    nbest: Path,
+    nbest: tuple[Path, ...],
     form: str,
     ngram: Path | None,
     model: str,

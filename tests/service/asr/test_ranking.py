@@ -11,7 +11,8 @@ import pytest
 from service.asr.hypotheses import LM, MODEL, Hypothesis, NBestList
 from service.asr.ranking import Ranker
 from service.asr.settings import Mixture, RescoringSettings, load_settings
-from service.asr.text_forms import hot_word_score, render
+from service.asr.text_forms import render
+from service.text.rescoring import hot_word_score
 
 LIST = NBestList(
     id="u",

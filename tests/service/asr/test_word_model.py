@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.asr.word_model import MixedModel, mix, sentence_scores
+from service.asr.word_model import MixedModel, sentence_scores
+from service.text.rescoring import mix
 from tests.service.asr.small_models import HashModel
 
 SENTENCES = [["a", "b", "c"], [], ["a"], ["c", "c"]]
