@@ -88,7 +88,9 @@ class PrefixTree:
             child = node.children.get(prompt[position])
             if child is None:
                 child = Node(list(prompt[position:size]), depth=position, parent=node)
+                child.score_from = score_from
                 node.children[prompt[position]] = child
+                return child
             common = _common(child.tokens, prompt, position, size)
             if common < len(child.tokens):
                 child.split(common)

@@ -184,6 +184,11 @@ class Continuation:
         self._new.clear()
         return text, self._certain_tokens() if self._tokens else []
 
+    def take_pieces(self) -> list[str]:
+        """The text that became certain since the last call, as it did: a piece a token."""
+        pieces, self._new = self._new, []
+        return pieces
+
     def _certain_tokens(self) -> list[ListedToken]:
         """Those whose text is shown, and at the end the rest, cut where the text is cut."""
         taken: list[ListedToken] = []

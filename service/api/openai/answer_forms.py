@@ -95,6 +95,11 @@ class AnswerForm(ABC):
         self._before = b"data: " + chunk_head + b',"choices":[{"index":'
         self._after = b'}],"usage":null}\n\n' if include_usage else b"}]}\n\n"
 
+    @property
+    def lists_tokens(self) -> bool:
+        """Whether tokens stand beside the text."""
+        return self.logprobs is not None or self.with_ids
+
     def answer(self, choices: Sequence[Choice], usage: Json) -> Json:
         return {
             **self.head,

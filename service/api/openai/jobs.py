@@ -152,7 +152,7 @@ def start(job: Job) -> Generation:
         tokenizer=job.client.tokenizer,
         stops=StopStrings(body.stops) if body.stops else None,
         min_tokens=job.sampling.min_tokens if job.sampling is not None else 0,
-        list_tokens=job.form.logprobs is not None or job.form.with_ids,
+        list_tokens=job.form.lists_tokens,
         shows_stop=body.include_stop_str_in_output,
     )
     work = EngineRequest(

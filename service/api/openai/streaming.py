@@ -13,6 +13,7 @@ from service.api.openai.jobs import Job, start, states_after
 from service.http.dependencies import exit_stack
 from service.http.errors import as_api_error
 from service.http.sse import DONE, EventStream, event
+from service.text.generated_text import Continuation, FinishReason
 
 logger = logging.getLogger(__name__)
 
@@ -104,14 +105,32 @@ class _ChoiceStream:
             if self._is_closed[index] or not self._is_open[index]:
                 continue
             continuation = self._generation.continuations[index]
-            text, tokens = continuation.take()
             finish_reason = None if keep_open else continuation.finish_reason
-            if keep_open:
-                self._texts[index].append(text)
             self._is_closed[index] = finish_reason is not None
-            if text or tokens or finish_reason is not None:
-                chunks.append(self._job.form.chunk(index, text, tokens, finish_reason))
+            chunks += self._grown(index, continuation, finish_reason)
         return b"".join(chunks)
+
+    def _grown(
+        self, index: int, continuation: Continuation, finish_reason: FinishReason | None
+    ) -> list[bytes]:
+        """The chunks of what a choice has grown by: one for each token's text.
+
+        Where tokens are listed, those that came together stand in one.
+        """
+        form, kept = self._job.form, self._texts[index]
+        if form.lists_tokens:
+            text, tokens = continuation.take()
+            kept.append(text)
+            if text or tokens or finish_reason is not None:
+                return [form.chunk(index, text, tokens, finish_reason)]
+            return []
+        pieces = continuation.take_pieces()
+        kept += pieces
+        last = pieces.pop() if finish_reason is not None and pieces else ""
+        chunks = [form.chunk(index, piece, (), None) for piece in pieces]
+        if finish_reason is not None:
+            chunks.append(form.chunk(index, last, (), finish_reason))
+        return chunks
 
     def ends(self) -> list[tuple[int, str]]:
         """Per choice the number of its prompt and its whole text."""

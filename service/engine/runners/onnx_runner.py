@@ -120,13 +120,13 @@ class OnnxRunner:
     def step(self, ids: NDArray[np.int64]) -> None:
         count = len(ids)
         for gate, name in zip(self._table, entering_names(0), strict=True):
-            np.take(gate, ids, axis=0, out=self._buffers[name][:count], mode="clip")
+            gate.take(ids, axis=0, out=self._buffers[name][:count], mode="clip")
         if self._embedding is not None:
-            np.take(self._embedding, ids, axis=0, out=self._buffers["x"][:count], mode="clip")
+            self._embedding.take(ids, axis=0, out=self._buffers["x"][:count], mode="clip")
         self._run("step", self._padded(count))
 
     def logprobs(self, rows: NDArray[np.int64]) -> Floats:
-        np.take(self._features, rows, axis=0, out=self._buffers["head"][: len(rows)], mode="clip")
+        self._features.take(rows, axis=0, out=self._buffers["head"][: len(rows)], mode="clip")
         return self._heads(len(rows))
 
     def logits(self) -> Floats:
