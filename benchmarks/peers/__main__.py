@@ -38,6 +38,8 @@ from benchmarks.service_process import Service, cores_of, memory_of, running_ser
 from models.checkpoint import load_checkpoint
 
 START = "start"
+# As it is anyway where a checkpoint's loss by it was measured; random weights have no measure.
+OURS_FLAGS = ("--precision", "int8")
 # Each ratio of two servers, and the figure that it is made of.
 _RATIOS = {
     "one_stream": "one_stream_tokens_per_s",
@@ -69,7 +71,7 @@ def measure(
             if not chosen:
                 continue
             with (
-                running_service(models.ours, core=core) as ours,
+                running_service(models.ours, OURS_FLAGS, core=core) as ours,
                 running_llama(program, models.llama, core=core, flags=flags) as llama,
             ):
                 members = {
@@ -89,7 +91,7 @@ def start(program: Path, models: Models, plan: Plan, core: int) -> Figures:
     memory: dict[str, list[float]] = {OURS: [], LLAMA: []}
     for _ in range(1 + plan.rounds):
         for name, server in (
-            (OURS, running_service(models.ours, core=core)),
+            (OURS, running_service(models.ours, OURS_FLAGS, core=core)),
             (LLAMA, running_llama(program, models.llama, core=core, flags=LONG)),
         ):
             with server as running:
@@ -149,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures,
         config={
             "llama_cpp_python": VERSION,
+            "our_flags": " ".join(OURS_FLAGS),
             "llama_flags": {part: " ".join(FLAGS_OF[part]) for part in PARTS},
             "llama_shapes": {name: asdict(SIZES[name].llama) for name in sizes},
             "models": {name: SIZES[name].ours.to_dict() for name in sizes},
