@@ -34,7 +34,7 @@ from benchmarks.growth.curves import (
 )
 from benchmarks.growth.page import write_page
 from benchmarks.growth.scales import FULL, QUICK, Scales
-from benchmarks.harness import RESULTS, SHIPPED, Benchmark, Json, new_parser, parse
+from benchmarks.harness import RESULTS, SHIPPED, Benchmark, Json, new_parser, parse, rounded
 from benchmarks.load import load_process
 from benchmarks.service_process import cores_of, running_service
 from models.checkpoint import load_checkpoint
@@ -61,7 +61,11 @@ def measure(parts: Sequence[str], scales: Scales, executor: Executor, core: int)
             continue
         with running_service(SHIPPED, LIMITS, core=core) as service:
             subject = Subject.of(service, executor, tokenizer)
-            curves |= measure_part(part, subject, scales)
+            found = measure_part(part, subject, scales)
+        for name, points in found.items():
+            for point in points:
+                print(f"  {name} {rounded(asdict(point))}", file=sys.stderr, flush=True)
+        curves |= found
     return curves
 
 
