@@ -35,6 +35,9 @@ class EngineState:
         """Inverse of `to_bytes`. Raises ValueError where `data` is not a whole number of floats."""
         return cls(np.frombuffer(data, "<f4").astype(np.float32))
 
+    def __repr__(self) -> str:
+        return f"EngineState({self.num_floats} floats)"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EngineState) and self.to_bytes() == other.to_bytes()
 

@@ -47,7 +47,9 @@ def address() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
+# Playwright keeps an event loop running as long as it is open, and tests of other folders that share
+# the process need loops of their own: so it is opened anew for each module.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
