@@ -47,8 +47,8 @@ def address() -> Iterator[str]:
         yield url
 
 
-# Playwright keeps an event loop running as long as it is open, and tests of other folders that share
-# the process need loops of their own: so it is opened anew for each module.
+# Playwright keeps an event loop running as long as it is open, and tests of other folders that
+# share the process need loops of their own: so it is opened anew for each module.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, _NAMES)), None)

@@ -129,7 +129,7 @@ def test_a_model_with_it_can_be_adapted_and_only_by_settings_that_fit(
 
 
 def test_the_service_says_why_it_does_not_serve_it(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match=r"adaptive softmax .* cannot be served"):
+    with pytest.raises(ValueError, match=r"adaptive softmax .* the engine does not compute"):
         load_engine(checkpoint, EngineOptions(device="cpu", max_num_seqs=2))
 
 
