@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from tests.browser.prefix_proxy import prefix_proxy
 from tests.live_server import live_server
 
 GOAL_MS = 50
-BUSY = 4  # how much slower a machine may be that does other things meanwhile
 VIEWS = ["surprise", "write", "rescore", "chat"]
 
 
@@ -244,4 +244,6 @@ def test_a_click_answers_within_the_goal(
         times.append(page.evaluate(_ANSWER, [source, watched, event, value]))
     with capsys.disabled():
         print(f"\n{name}: {statistics.median(times):.0f} ms in the median, goal {GOAL_MS}", end=" ")
-    assert min(times) <= BUSY * GOAL_MS
+    # Programs that wait for each core: the time that this page would have had a core for itself.
+    waiting = os.getloadavg()[0] / (os.cpu_count() or 1)
+    assert min(times) <= GOAL_MS * max(4, 2 * waiting)
