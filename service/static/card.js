@@ -6,6 +6,7 @@ import { bits, figure, isControl, oneIn, part, percent, tokenText, visible, whol
 
 const STAY_MS = 220; // time to walk from the piece to its card
 const ALTERNATIVES = 6;
+const RANKED_WORDS = 30; // words searched for; the rank of one beyond them is not known
 const GAP = 6;
 
 export class Card {
@@ -170,7 +171,7 @@ async function ofToken(piece, { model, ids }, signal) {
 }
 
 async function ofWord(piece, { model, text }, signal) {
-  const body = { model, context: part(text, 0, piece.start), top_k: ALTERNATIVES };
+  const body = { model, context: part(text, 0, piece.start), top_k: RANKED_WORDS };
   const { top, found_mass } = await ask("v1/next-word", body, { signal });
   const place = top.findIndex(({ word }) => word === piece.text.trim());
   const before = place < 0 ? top : top.slice(0, place);
@@ -180,7 +181,7 @@ async function ofWord(piece, { model, text }, signal) {
     unit: "words",
     rank: isUnknown ? `below the first ${top.length}` : String(place + 1),
     cumulative: isUnknown ? `at least ${percent(Math.min(mass, found_mass))}` : percent(mass),
-    alternatives: top.map(({ word, logprob }) => ({
+    alternatives: top.slice(0, ALTERNATIVES).map(({ word, logprob }) => ({
       text: piece.text.match(/^\s*/)[0] + word,
       probability: Math.exp(logprob),
     })),

@@ -7,10 +7,11 @@ import { colouredText, legend } from "./coloured.js";
 import { differences } from "./align.js";
 import { showCommand } from "./curl.js";
 import { bits, figure, part, signed, whole } from "./numbers.js";
-import { Work } from "./work.js";
+import { notice, Work } from "./work.js";
 
 const PAUSE_MS = 120; // of typing, before the text is scored
 const MOST_UNDOS = 50;
+const MOST_DRAWN = 3000; // pieces: a browser takes seconds to lay out many more
 const CONTINUATION = { max_tokens: 24, temperature: 0.7, stop: ["\n"] };
 const SAMPLES = [
   "She opened the door and saw a small grey elephant sitting on the sofa.",
@@ -63,7 +64,9 @@ export function openSurprise(page) {
     card.close();
     if (!sides.length) return;
     const isWords = choice("pieces") === "words";
-    const pieces = sides.map(({ answer, text }) => (isWords ? wordsOf : tokensOf)(answer, text));
+    const all = sides.map(({ answer, text }) => (isWords ? wordsOf : tokensOf)(answer, text));
+    const pieces = all.map((side) => side.slice(0, MOST_DRAWN));
+    const isCut = all.some((side) => side.length > MOST_DRAWN);
     const isDifference = sides.length === 2 && choice("colour") === "difference";
     const bySide = isDifference ? differences(...pieces) : null;
     const panes = sides.map((side, place) => {
@@ -81,6 +84,7 @@ export function openSurprise(page) {
       return el("div", {}, title, pane);
     });
     shown.replaceChildren(totals(sides), el("div", { class: "columns" }, ...panes), legend(isDifference));
+    if (isCut) shown.append(notice("plain", `Only the first ${whole(MOST_DRAWN)} ${choice("pieces")} are drawn; the figures are those of the whole.`));
   }
 
   /** Put `alternative` in a piece's place, drop what followed, and let the model go on from there. */

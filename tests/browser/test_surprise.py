@@ -113,6 +113,15 @@ def test_the_command_gives_what_is_shown(open_page: Open, address: str) -> None:
     expect(page.locator("#surprise-curl code")).to_contain_text(f"curl -s {address}/v1/score")
 
 
+def test_a_long_text_is_scored_whole_and_drawn_in_part(open_page: Open) -> None:
+    page = open_page()
+    page.fill("#surprise-text", "the cat sat on the mat. " * 510)
+    expect(page.locator("#surprise-result .notice")).to_contain_text(
+        "Only the first 3,000 words", timeout=60_000
+    )
+    expect(page.locator(".totals")).to_contain_text("3,060 words")
+
+
 def test_an_empty_text_says_what_to_do(open_page: Open) -> None:
     page = open_page()
     page.fill("#surprise-text", "")
