@@ -16,6 +16,7 @@ from service.engine.prefix_memory import PrefixMemory
 from service.engine.progress import RequestProgress
 from service.engine.request import EngineRequest, Floats, RequestOutput, check_request
 from service.engine.runners.base import ModelRunner
+from service.engine.sampling.guides import Guides
 from service.engine.sampling.sampler import Sampled, Scratch, sample
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import EngineSequence, NodeSequence, SampleSequence, Step
@@ -48,6 +49,7 @@ class Engine:
     """Requests in, outputs out; not thread-safe, one owner calls everything.
 
     A step advances every row by one token, whatever request it belongs to.
+    spellings: bytes of each token in a text, b"" for none; only guides ask for them.
     burst_s: seconds that continuations may go on before the tokens they drew are told.
     """
 
@@ -57,13 +59,14 @@ class Engine:
         scheduler: Scheduler[EngineSequence],
         cache: StateCache,
         *,
+        spellings: Sequence[bytes] = (),
         burst_s: float = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner, self.scheduler, self.cache = runner, scheduler, cache
         self.counters = Counters()
         self._memory = PrefixMemory(cache, runner.logprobs_of_state)
-        self._scratch = Scratch()
+        self._scratch, self._guides = Scratch(), Guides(spellings)
         self._progress: dict[str, RequestProgress] = {}
         self._touched: dict[str, RequestProgress] = {}
         self._burst_s, self._clock = burst_s, clock
@@ -73,7 +76,7 @@ class Engine:
     def add_request(self, request: EngineRequest) -> None:
         """Queue a request; raises ValueError for one that cannot be computed."""
         check_request(request, self.runner.vocab_size, self.runner.layout.size)
-        progress = RequestProgress.of(request)
+        progress = RequestProgress.of(request, self._guides)
         self._progress[request.request_id] = progress
         self.scheduler.add_request(request.request_id, request.priority)
         self._begin(progress)

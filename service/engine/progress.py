@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,14 @@ from service.engine.prefix_tree import Node, PrefixTree
 from service.engine.request import (
     EngineRequest,
     Floats,
+    Guide,
     NextTokenOutput,
     PromptOutput,
     RequestOutput,
     TokenOutput,
     TopLogprobs,
 )
+from service.engine.sampling.guides import Guides, GuideState
 from service.engine.sampling.logits_processors import PromptTokens, SamplingRules
 from service.engine.sampling.sampler import top_logprobs
 from service.engine.state_cache import CachedPrefix, start_key
@@ -42,6 +44,7 @@ class Scores:
 class RequestProgress:
     """scores: of the nodes that were begun. states: by prompt, those asked for and reached.
 
+    guides: what continuations must spell, each at its beginning.
     kept: where the states at ends of nodes lie in the cache. open_samples: by (prompt, sample).
     """
 
@@ -49,6 +52,7 @@ class RequestProgress:
     tree: PrefixTree
     start_key: bytes
     rules: SamplingRules | None
+    guides: Mapping[Guide, GuideState]
     scores: dict[Node, Scores] = field(default_factory=dict)
     states: dict[int, Floats] = field(default_factory=dict)
     kept: dict[Node, CachedPrefix] = field(default_factory=dict)
@@ -62,7 +66,8 @@ class RequestProgress:
     _prompt_tokens: dict[int, PromptTokens] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: EngineRequest) -> RequestProgress:
+    def of(cls, request: EngineRequest, guides: Guides) -> RequestProgress:
+        """Raises ValueError where what a continuation must spell is no grammar."""
         score_from = None
         if request.prompt_logprobs is not None:
             first = 0 if request.start is not None else 1
@@ -73,6 +78,9 @@ class RequestProgress:
             PrefixTree(request.prompts, score_from, request.state_at),
             start_key(request.start, request.cache_scope),
             None if request.sampling is None else SamplingRules(request.sampling),
+            {each: guides.begin(each) for each in set(request.sampling.guides)}
+            if request.sampling is not None
+            else {},
             open_prompts=len(request.prompts),
         )
 
@@ -81,7 +89,9 @@ class RequestProgress:
         known = self._prompt_tokens.get(prompt)
         if known is None:
             assert self.rules is not None
-            known = PromptTokens(self.rules, self.request.prompts[prompt])
+            guides = self.rules.params.guides
+            guide = self.guides[guides[prompt]] if guides else None
+            known = PromptTokens(self.rules, self.request.prompts[prompt], guide)
             self._prompt_tokens[prompt] = known
         return known
 

@@ -30,6 +30,24 @@ class Priority(enum.IntEnum):
     BULK = 1
 
 
+@dataclass(frozen=True, slots=True)
+class TokenChoices:
+    """A continuation is one of these token sequences, and then ends."""
+
+    sequences: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A continuation spells a sentence of this grammar, and then ends. text: in llguidance's form;
+    it is about the tokens' own spellings, the space before a line's first word included."""
+
+    text: str
+
+
+Guide = TokenChoices | Grammar
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingParams:
     """How to continue a prompt. Defaults change nothing: pure sampling from the model.
@@ -46,6 +64,8 @@ class SamplingParams:
     logit_bias: added to the logits of given tokens before anything else.
     allowed_token_ids: if given, nothing else is sampled; suppressed_token_ids are never sampled.
     bad_words: token sequences that are never completed.
+    guides: what the continuations of each prompt must spell before a stop token that stands for no
+        text may come; empty for nothing, else one a prompt.
     stop_token_ids: end the continuation (end-of-sequence must be listed to have that effect);
         they are not sampled before min_tokens. The stopping token is part of the output.
     logprobs: number of most probable alternatives reported with each token; None reports the
@@ -71,6 +91,7 @@ class SamplingParams:
     allowed_token_ids: tuple[int, ...] | None = None
     suppressed_token_ids: tuple[int, ...] = ()
     bad_words: tuple[tuple[int, ...], ...] = ()
+    guides: tuple[Guide, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     logprobs: int | None = None
     seed: int = 0
@@ -202,6 +223,8 @@ def check_request(request: EngineRequest, vocab_size: int, state_size: int) -> N
         _check_ids("next_token.token_ids", request.next_token.token_ids, vocab_size)
     if request.sampling is not None:
         _check_sampling(request.sampling, vocab_size)
+        if len(request.sampling.guides) not in (0, len(request.prompts)):
+            raise ValueError(f"guides needs an entry a prompt ({len(request.prompts)})")
 
 
 def _check_positions(request: EngineRequest) -> None:

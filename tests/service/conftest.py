@@ -44,8 +44,9 @@ def lstm(tokenizer: Tokenizer) -> PlainLSTM:
 
 
 @pytest.fixture
-def engine(lstm: PlainLSTM) -> PlainEngine:
-    return PlainEngine(lstm)
+def engine(lstm: PlainLSTM, tokenizer: Tokenizer) -> PlainEngine:
+    spellings = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)]
+    return PlainEngine(lstm, spellings=spellings)
 
 
 def make_model(name: str, tokenizer: Tokenizer, engine: PlainEngine) -> ServedModel:

@@ -23,6 +23,7 @@ from service.engine.request import (
     SamplingParams,
     TokenOutput,
 )
+from service.engine.sampling.guides import Guides
 from service.engine.stats import EngineStats
 from service.engine_state import EngineState
 from tests.service.plain_sampler import adjusted, choose, log_softmax, top
@@ -95,6 +96,7 @@ class PlainEngine:
     model: PlainLSTM
     digest: str = "sha256:plain"
     max_active: int = 1000
+    spellings: Sequence[bytes] = ()
     step_s: float = 0
     fails_after: int | None = None
     is_ready: bool = False
@@ -236,12 +238,25 @@ class PlainEngine:
                 return
             scores = self.model.logprobs(state)
             logits = adjusted(scores, params, request.prompts[prompt], generated)
+            if params.guides:
+                logits[~self._allowed(params, prompt, generated)] = -np.inf
             token_id = choose(logits, params, rng)
             generated.append(token_id)
             yield self._token(prompt, sample, scores, generated, params)
             if token_id in params.stop_token_ids:
                 return
             state = self.model.step(token_id, state)
+
+    def _allowed(
+        self, params: SamplingParams, prompt: int, generated: Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """From the beginning of the text for every token anew."""
+        guide = Guides(self.spellings).begin(params.guides[prompt])
+        mask = np.zeros(self.info.vocab_size, np.bool_)
+        for token_id in generated:
+            guide.advance(token_id)
+        guide.allow(mask, np.array(params.stop_token_ids, np.int64))
+        return mask
 
     def _token(
         self,

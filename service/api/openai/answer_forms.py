@@ -55,15 +55,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A finished continuation. output: that of its prompt, where the engine was asked for one."""
+    """A finished continuation of the prompt number `prompt_index`.
+
+    output: that of its prompt, where the engine was asked for one. guided: the choices that it had.
+    """
 
     index: int
+    prompt_index: int
     prompt: Prompt
     output: PromptOutput | None
     text: str
     tokens: Sequence[ListedToken]
     finish_reason: FinishReason
     state: str | None
+    guided: Sequence[Json] | None = None
 
 
 class AnswerForm(ABC):
@@ -175,6 +180,8 @@ class CompletionForm(AnswerForm):
         if self.with_ids:
             answer["prompt_token_ids"] = list(choice.prompt.ids)
             answer["token_ids"] = [token.id for token in choice.tokens]
+        if choice.guided is not None:
+            answer["guided_choice"] = list(choice.guided)
         if choice.state is not None:
             answer["state"] = choice.state
         return answer
@@ -249,6 +256,8 @@ class ChatForm(AnswerForm):
         }
         if self.with_ids:
             answer["token_ids"] = [token.id for token in choice.tokens]
+        if choice.guided is not None:
+            answer["guided_choice"] = list(choice.guided)
         if choice.state is not None:
             answer["state"] = choice.state
         return answer

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from models.chat_template import ChatTemplate
 from service.api.client import ModelClient, off_loop
 from service.api.openai.answer_forms import ChatForm, answer_head
-from service.api.openai.jobs import Job, check_fields, check_work, form_options
+from service.api.openai.guided import wanted_of
+from service.api.openai.jobs import Job, check_fields, check_work, form_options, guided_sampling
 from service.api.openai.known_fields import (
     REFUSED_CHAT,
     REFUSED_MESSAGE,
@@ -70,7 +71,7 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     unknown += unknown_stream_options(body.stream_options)
     check_fields(body)
     _check_opening(body)
-    model = client.model
+    wanted, model = wanted_of(body), client.model
     conversation = Conversation(template_of(model))
     unknown += check_messages(body.messages, conversation.template)
     max_tokens, num_top = _max_tokens(body, model), _num_top(body, model)
@@ -103,7 +104,8 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
         form=form,
         prompts=[prompt],
         num_bos=num_bos,
-        sampling=sampling if max_tokens else None,
+        sampling=await guided_sampling(client, sampling, wanted, [prompt]) if max_tokens else None,
+        wanted=wanted,
         prompt_top=form.num_prompt_top,
         after=conversation.close,
     )

@@ -8,7 +8,8 @@ from typing import cast
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient, off_loop
 from service.api.openai.answer_forms import CompletionForm, answer_head
-from service.api.openai.jobs import Job, check_fields, check_work, form_options
+from service.api.openai.guided import wanted_of
+from service.api.openai.jobs import Job, check_fields, check_work, form_options, guided_sampling
 from service.api.openai.known_fields import (
     REFUSED_COMPLETION,
     refuse_unserved,
@@ -29,6 +30,7 @@ async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
     unknown += unknown_stream_options(body.stream_options)
     check_fields(body)
     model = client.model
+    wanted = wanted_of(body)
     max_tokens = resolve(body, model, "max_tokens", 16)
     num_top = num_alternatives(body.logprobs, model.tokenizer)
     seed = drawn_seed(body.seed)
@@ -59,7 +61,8 @@ async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
         form=form,
         prompts=prompts,
         num_bos=num_bos,
-        sampling=sampling if max_tokens else None,
+        sampling=await guided_sampling(client, sampling, wanted, prompts) if max_tokens else None,
+        wanted=wanted,
         prompt_top=max((top for top in wanted_tops if top is not None), default=None),
         after=History.with_text,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.api.client import ModelClient, new_request_id, off_loop
 from service.api.openai.answer_forms import AnswerForm, Choice
 from service.api.openai.generation import Generation
+from service.api.openai.guided import Wanted, choice_probabilities, guides_of
 from service.api.openai.logprobs import LogprobsForm
 from service.api.openai.requests import GenerationRequest
 from service.api.openai.sampling_params import num_alternatives
@@ -30,6 +31,7 @@ class Job:
     """A checked request, ready to run.
 
     sampling: None where nothing is to be generated.
+    wanted: what the texts must be, None where they may be anything.
     prompt_top: alternatives to report with each prompt token, None for no scores of prompts.
     after: from the history after a prompt and the text of its continuation to the one that
         `return_state` is about.
@@ -43,6 +45,7 @@ class Job:
     num_bos: int
     sampling: SamplingParams | None
     prompt_top: int | None
+    wanted: Wanted | None
     after: Callable[[History, str], History]
 
     @property
@@ -134,12 +137,13 @@ async def answer_whole(job: Job) -> JSONBody:
     generation = start(job)
     await generation.run_to_end()
     choices = await _choices(job, generation)
+    guided = await _guided_choices(job)
     num_listed = generation.num_tokens * (job.form.logprobs is not None)
     num_listed += job.num_prompt_tokens * (job.prompt_top is not None)
     answer = await off_loop(
         (num_listed + job.num_alternatives) * _CHARACTERS_PER_LISTED_TOKEN,
         job.form.answer,
-        choices,
+        [replace(choice, guided=guided[choice.prompt_index]) for choice in choices],
         job.usage(generation),
     )
     return JSONBody(answer)
@@ -188,6 +192,7 @@ async def _choices(job: Job, generation: Generation) -> list[Choice]:
         choices.append(
             Choice(
                 index=index,
+                prompt_index=number,
                 prompt=job.prompts[number],
                 output=generation.prompt_outputs.get(number),
                 text=taken[index][0],
@@ -197,6 +202,27 @@ async def _choices(job: Job, generation: Generation) -> list[Choice]:
             )
         )
     return choices
+
+
+async def _guided_choices(job: Job) -> Sequence[list[Json] | None]:
+    """By prompt, how probable each of the choices was that the text had; None without choices."""
+    found = None
+    if job.wanted is not None and job.sampling is not None:
+        guides, stops = job.sampling.guides, job.sampling.stop_token_ids
+        found = await choice_probabilities(job.client, job.wanted, job.prompts, guides, stops)
+    return [None] * len(job.prompts) if found is None else found
+
+
+async def guided_sampling(
+    client: ModelClient,
+    sampling: SamplingParams,
+    wanted: Wanted | None,
+    prompts: Sequence[Prompt],
+) -> SamplingParams:
+    """`sampling`, held to what the texts must be."""
+    if wanted is None:
+        return sampling
+    return replace(sampling, guides=tuple(await guides_of(wanted, client, prompts)))
 
 
 async def states_after(job: Job, ends: Sequence[tuple[int, str]]) -> list[str]:

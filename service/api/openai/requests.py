@@ -36,6 +36,7 @@ MAX_MESSAGES = 16_384
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 1000
 MAX_BAD_WORDS = 256
+MAX_GUIDED_CHOICES, MAX_CHOICE_LENGTH, MAX_REGEX_LENGTH = 1024, 1000, 10_000
 MAX_TOP_LOGPROBS = 20
 
 
@@ -61,6 +62,7 @@ PromptField = Annotated[
     _either("must be a string, a list of strings, a list of token ids or a list of those"),
 ]
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+Choice = Annotated[str, Field(max_length=MAX_CHOICE_LENGTH)]
 StopField = Annotated[
     Annotated[StopString, Tag("text")]
     | Annotated[list[StopString], Field(max_length=MAX_STOPS, fail_fast=True), Tag("list of text")],
@@ -147,6 +149,28 @@ class GenerationRequest(RequestModel):
         max_length=MAX_BAD_WORDS,
         fail_fast=True,
         description="words whose token sequences are never completed",
+    )
+    guided_choice: list[Choice] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_GUIDED_CHOICES,
+        fail_fast=True,
+        description="the text is one of these; the answer tells the exact probability of each",
+    )
+    guided_regex: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_REGEX_LENGTH,
+        description="the text is a match of this regular expression (Rust's syntax)",
+    )
+    guided_json: dict[str, Any] | str | bool | None = Field(
+        None, description="the text is JSON of this schema"
+    )
+    response_format: dict[str, Any] | None = Field(
+        None, description="OpenAI's form of `guided_json`: `json_object`, `json_schema` or `text`"
+    )
+    structured_outputs: dict[str, Any] | None = Field(
+        None, description="vLLM's newer form: `json`, `json_object`, `regex` or `choice`"
     )
     use_beam_search: bool = Field(
         False, description="the `n` best of `best_of` beams instead of samples"

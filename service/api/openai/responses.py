@@ -59,6 +59,15 @@ class CompletionLogprobs(BaseModel):
     text_offset: list[int] = Field(description="where the token starts in the text, in characters")
 
 
+class GuidedChoice(BaseModel):
+    """One of the texts of `guided_choice`. Logarithms are natural."""
+
+    choice: str
+    logprob: float = Field(description="ln P of its tokens after the prompt")
+    end_logprob: float = Field(description="ln P that the text then ends")
+    share: float = Field(description="its probability, end included, among all choices'")
+
+
 class CompletionChoice(BaseModel):
     index: int
     text: str
@@ -67,6 +76,9 @@ class CompletionChoice(BaseModel):
     prompt_logprobs: PromptLogprobs | None = Field(None, description="null unless asked for")
     prompt_token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
     token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
+    guided_choice: list[GuidedChoice] | None = Field(
+        None, description="how probable each was; with `guided_choice`, not in a stream"
+    )
     state: str | None = Field(None, description="with `return_state`; in a stream, at the end")
 
 
@@ -103,6 +115,9 @@ class ChatChoice(BaseModel):
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
     token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
+    guided_choice: list[GuidedChoice] | None = Field(
+        None, description="how probable each was; with `guided_choice`, not in a stream"
+    )
     state: str | None = Field(
         None, description="with `return_state`: after this turn; send it with the next message"
     )

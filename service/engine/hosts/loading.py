@@ -33,6 +33,7 @@ def load_engine(
         runner,
         Scheduler(runner.max_rows),
         StateCache(options.cache_bytes),
+        spellings=list(map(checkpoint.tokenizer.token_bytes, range(runner.vocab_size))),
         burst_s=options.burst_s,
     )
     info = EngineInfo(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.engine.request import Floats, SamplingParams
 from service.engine.sampling.bad_words import BadWords
+from service.engine.sampling.guides import GuideState
 
 Logits = Callable[[], Floats]  # (R, V), of the rows in question
 Ids = NDArray[np.int64]
@@ -70,10 +71,13 @@ class PromptTokens:
     """What the continuations of one prompt share.
 
     ids: its distinct tokens, where a repetition penalty asks for them; bad_words: the automaton's
-    state after it.
+    state after it; guide: what the continuations must spell, at its beginning.
     """
 
-    def __init__(self, rules: SamplingRules, prompt: Sequence[int] = ()) -> None:
+    def __init__(
+        self, rules: SamplingRules, prompt: Sequence[int] = (), guide: GuideState | None = None
+    ) -> None:
+        self.guide = guide
         self.ids = np.zeros(0, np.int64)
         if rules.has_repetition and prompt:
             self.ids = np.unique(np.array(prompt, np.int64))
@@ -120,7 +124,7 @@ class SampleState:
     repeated: distinct tokens of prompt and continuation, where a repetition penalty asks for them.
     """
 
-    __slots__ = ("_bad_words", "_own", "generated", "key", "penalised", "prompt", "rules")
+    __slots__ = ("_bad_words", "_own", "generated", "guide", "key", "penalised", "prompt", "rules")
 
     def __init__(self, rules: SamplingRules, key: int, prompt: PromptTokens) -> None:
         params = rules.params
@@ -129,6 +133,7 @@ class SampleState:
         self.penalised = SeenTokens(params.presence_penalty, params.frequency_penalty)
         self._own = SeenTokens()
         self._bad_words = prompt.bad_words
+        self.guide = None if prompt.guide is None else prompt.guide.copy()
 
     @classmethod
     def of(
@@ -154,6 +159,8 @@ class SampleState:
             self._own.add(token)
         if rules.bad_words is not None:
             self._bad_words = rules.bad_words.step(self._bad_words, token)
+        if self.guide is not None:
+            self.guide.advance(token)
 
     @property
     def repeated(self) -> Ids:
@@ -187,7 +194,8 @@ class LogitsProcessors:
         biases = [own.bias for own in rules if own.bias is not None]
         self._bias_places = self._places(biased, [ids for ids, _ in biases])
         self._biases = np.concatenate([values for _, values in biases]) if biases else None
-        self.only_lower = all(own.only_lowers for own in rules)
+        self._guided = [r for r in each if rows[r].guide is not None]
+        self.only_lower = all(own.only_lowers for own in rules) and not self._guided
 
     @contextlib.contextmanager
     def applied(self, logprobs: Floats, logits: Logits) -> Iterator[list[Patch]]:
@@ -199,6 +207,7 @@ class LogitsProcessors:
         assert logprobs.flags.c_contiguous
         flat = logprobs.reshape(-1)
         patches: list[Patch] = []
+        unguided: Floats | None = None
         try:
             for places, shifts in self._shifts(logits):
                 saved = flat[places]
@@ -207,10 +216,25 @@ class LogitsProcessors:
             for places in self._bans():
                 patches.append((places, flat[places]))
                 flat[places] = -np.inf
+            if self._guided:
+                # Most tokens of these rows are excluded: whole rows are put aside.
+                unguided = logprobs[self._guided]
+                logprobs[self._guided] = np.where(self._allowed(), unguided, -np.inf)
             yield patches
         finally:
+            if unguided is not None:
+                logprobs[self._guided] = unguided
             for places, saved in reversed(patches):
                 flat[places] = saved
+
+    def _allowed(self) -> NDArray[np.bool_]:
+        """Which tokens the guides of guided rows allow, (guided rows, V)."""
+        allowed = np.empty((len(self._guided), self._vocab), np.bool_)
+        for mask, r in zip(allowed, self._guided, strict=True):
+            row = self._rows[r]
+            assert row.guide is not None
+            row.guide.allow(mask, row.rules.stop_ids)
+        return allowed
 
     def _shifts(self, logits: Logits) -> Iterator[Patch]:
         """Kind after kind, distinct places in the flattened array and what to add to them."""

@@ -2,7 +2,7 @@
 
 The same definitions as in `draw`, `softmax_sums` and `top_candidates`, on arrays of one dimension
 and in the same order of every sum: the same token from the same numbers, to the last bit. What is
-rare (typical_p, a top_k of hundreds, a wide min_p, vanishing sums) is left to them.
+rare (typical_p, guides, a top_k of hundreds, a wide min_p, vanishing sums) is left to them.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class RowDraw:
         few = max(self._count, self._num_tops)
         self.is_possible = (
             params.typical_p >= 1
+            and not params.guides
             and vocab % SUM_BLOCK == 0
             and (are_few(few, vocab) or ((self._greedy or self._pure) and not self._num_tops))
         )

@@ -180,7 +180,7 @@ async def test_stop_strings(client: httpx.AsyncClient) -> None:
         ),
         ({"continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt"),
         ({"functions": [{"name": "f"}]}, "functions"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "alloy"}}, "audio"),
         ({"echo": True}, "echo"),

@@ -74,6 +74,11 @@ EFFECTIVE: dict[str, Any] = {
     "max_tokens": 3,
     "prompt": "the dog",
     "truncate_prompt_tokens": 1,
+    "guided_choice": [" dog", " cat"],
+    "guided_regex": "[a-f]{3}",
+    "guided_json": {"type": "integer"},
+    "response_format": {"type": "json_object"},
+    "structured_outputs": {"regex": "[a-f]{3}"},
     "add_special_tokens": False,
 }
 # Covered by a test of their own, here or where the name says.
@@ -332,7 +337,7 @@ async def test_a_model_by_name(client: httpx.AsyncClient) -> None:
     [
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"suffix": "x"}, "suffix"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format"),
         ({"messages": []}, "messages"),
         ({"store": 1}, "store"),
         ({"n": 3, "best_of": 2}, "best_of"),

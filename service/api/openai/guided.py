@@ -1,0 +1,247 @@
+"""Guided decoding: from a request's fields to what its texts must spell."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.tokenizer import Tokenizer
+from service.api.client import ModelClient, off_loop
+from service.api.openai.requests import GenerationRequest
+from service.engine.request import Grammar, Guide, NextToken, TokenChoices
+from service.http.errors import check_count, invalid
+from service.text.history import Prompt
+
+Json = dict[str, Any]
+
+MAX_SCHEMA_LENGTH = 1 << 16
+# Without this, of the tokens that spell what must come only one would be let through.
+NO_FORCING = '%llguidance {"no_forcing": true}'
+# Between the parts of JSON: what a text of one line has. White space of any length would let a
+# small model write nothing else.
+_JSON_SPACE = {"whitespace_pattern": " ?"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a request's texts must be; param: the field that says so.
+
+    One of choices, a regular expression over the whole text, or a JSON schema.
+    """
+
+    param: str
+    choices: tuple[str, ...] | None = None
+    regex: str | None = None
+    schema: Any = None
+
+    def guide(self, tokenizer: Tokenizer, *, in_line: bool) -> Guide:
+        """For texts that go on in the middle of a line, or begin one. May take 100 ms."""
+        if self.choices is not None:
+            encoded = (tokenizer.encode(text, continuation=in_line) for text in self.choices)
+            return TokenChoices(tuple(map(tuple, encoded)))
+        # A line's first token brings a space that is not in the text.
+        before = "" if in_line else " "
+        return Grammar(_grammar(self, before))
+
+
+def wanted_of(body: GenerationRequest) -> Wanted | None:
+    """What `body` says of its texts, None for nothing; an ApiError for a contradiction."""
+    found = [
+        *_from_guided(body),
+        *_from_response_format(body.response_format),
+        *_from_structured(body.structured_outputs),
+    ]
+    if len(found) > 1:
+        raise invalid(found[1].param, f"{found[0].param} is given too; send one of the two")
+    if not found:
+        return None
+    (wanted,) = found
+    if body.ignore_eos:
+        raise invalid("ignore_eos", f"a text that fulfils {wanted.param} must be able to end")
+    return wanted
+
+
+def _from_guided(body: GenerationRequest) -> list[Wanted]:
+    found = []
+    if body.guided_choice is not None:
+        found.append(Wanted(param="guided_choice", choices=tuple(body.guided_choice)))
+    if body.guided_regex is not None:
+        found.append(Wanted(param="guided_regex", regex=body.guided_regex))
+    if body.guided_json is not None:
+        found.append(Wanted(param="guided_json", schema=_schema("guided_json", body.guided_json)))
+    return found
+
+
+def _from_response_format(form: Any) -> list[Wanted]:
+    param = "response_format"
+    match form:
+        case None | {"type": "text"}:
+            return []
+        case {"type": "json_object"}:
+            return [Wanted(param=param, schema={"type": "object"})]
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return [Wanted(param=param, schema=_schema(f"{param}.json_schema.schema", schema))]
+    raise invalid(
+        param,
+        'must be {"type": "text"}, {"type": "json_object"} or '
+        '{"type": "json_schema", "json_schema": {"schema": ...}}',
+    )
+
+
+def _from_structured(asked: Json | None) -> list[Wanted]:
+    """vLLM's newer form of the `guided_` fields."""
+    param = "structured_outputs"
+    found = []
+    for name, value in (asked or {}).items():
+        match name, value:
+            case _, None:
+                continue
+            case "json", _:
+                found.append(Wanted(param=param, schema=_schema(f"{param}.json", value)))
+            case "json_object", True:
+                found.append(Wanted(param=param, schema={"type": "object"}))
+            case "json_object", False:
+                continue
+            case "regex", str():
+                found.append(Wanted(param=param, regex=value))
+            case "choice", [str(), *_] if all(isinstance(each, str) for each in value):
+                found.append(Wanted(param=param, choices=tuple(value)))
+            case _:
+                fault = "is not supported; known are json, json_object, regex, choice"
+                raise invalid(f"{param}.{name}", fault, code="unsupported_field")
+    return found
+
+
+def _schema(param: str, value: Any) -> Any:
+    """A JSON schema, or its text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise invalid(param, f"is no JSON: {error}") from None
+    if not isinstance(value, dict | bool):
+        raise invalid(param, "must be a JSON schema: an object, or true or false")
+    if len(json.dumps(value)) > MAX_SCHEMA_LENGTH:
+        raise invalid(param, f"has more than {MAX_SCHEMA_LENGTH} characters", code="limit_exceeded")
+    return value
+
+
+async def guides_of(wanted: Wanted, client: ModelClient, prompts: Sequence[Prompt]) -> list[Guide]:
+    """A guide for the continuations of each prompt."""
+    # Compiling a grammar may take 100 ms.
+    size = sum(map(len, wanted.choices)) if wanted.choices is not None else sys.maxsize
+    made: dict[bool, Guide] = {}
+    for prompt in prompts:
+        if prompt.ends_in_line not in made:
+            made[prompt.ends_in_line] = await off_loop(
+                size, wanted.guide, client.tokenizer, in_line=prompt.ends_in_line
+            )
+    return [made[prompt.ends_in_line] for prompt in prompts]
+
+
+def _grammar(wanted: Wanted, before: str) -> str:
+    """In llguidance's form; an ApiError for one that it does not know or that is too large."""
+    try:
+        from llguidance import LLMatcher
+    except ImportError:
+        raise invalid(
+            wanted.param,
+            "needs the extra 'guided' on the server: pip install 'lstm-serve[guided]'",
+            code="unsupported_field",
+        ) from None
+    if wanted.regex is not None:
+        inner = _lark_regex(wanted.regex)
+    else:
+        options = json.dumps(_JSON_SPACE)
+        inner = f"%json {json.dumps(_with_options(wanted.schema, options))}"
+    rule = f'start: "{before}" body' if before else "start: body"
+    text = LLMatcher.grammar_from_lark(f"{NO_FORCING}\n{rule}\nbody: {inner}\n")
+    if fault := LLMatcher.validate_grammar(text):
+        raise invalid(wanted.param, fault.removeprefix("ERROR: ").splitlines()[0][:300])
+    return text
+
+
+def _with_options(schema: Any, options: str) -> Any:
+    if schema is True:
+        schema = {}
+    elif schema is False:
+        return False
+    return {**schema, "x-guidance": json.loads(options)}
+
+
+def _lark_regex(regex: str) -> str:
+    """A regular expression between slashes; those in it are escaped, where they are not already."""
+    return "/" + re.sub(r"\\.|/", _escaped, regex, flags=re.DOTALL) + "/"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return r"\/" if found[0] == "/" else found[0]
+
+
+async def choice_probabilities(
+    client: ModelClient,
+    wanted: Wanted,
+    prompts: Sequence[Prompt],
+    guides: Sequence[Guide],
+    stops: Sequence[int],
+) -> list[list[Json]] | None:
+    """By prompt, how probable each choice is; None where it is not about choices.
+
+    logprob: ln P of the choice's canonical tokens; end_logprob: ln P that the text then ends;
+    share: of both together, among the choices.
+    """
+    if wanted.choices is None:
+        return None
+    texts = [
+        (*prompt.ids, *sequence)
+        for prompt, guide in zip(prompts, guides, strict=True)
+        if isinstance(guide, TokenChoices)
+        for sequence in guide.sequences
+    ]
+    lengths = [len(prompt.ids) for prompt in prompts for _ in wanted.choices]
+    settings = client.settings
+    check_count(wanted.param, len(texts), settings.max_texts, "choices in all")
+    num_tokens = sum(map(len, texts))
+    check_count(wanted.param, num_tokens, settings.max_prompt_tokens, "tokens with the prompts")
+    computed = await client.compute(
+        texts,
+        start=prompts[0].before.start,
+        prompt_logprobs=0,
+        score_from=lengths,
+        next_token=NextToken(token_ids=tuple(stops)),
+    )
+    found = []
+    for output, length in zip(computed.prompts, lengths, strict=True):
+        assert output.logprobs is not None
+        assert output.next_token is not None
+        chosen = [logprob for _, logprob in output.next_token.chosen]
+        logprob = float(output.logprobs[length:].sum(dtype=float))
+        found.append((logprob, _log_sum_exp(chosen)))
+    count = len(wanted.choices)
+    return [
+        _shares(wanted.choices, found[first : first + count])
+        for first in range(0, len(found), count)
+    ]
+
+
+def _shares(choices: Sequence[str], found: Sequence[tuple[float, float]]) -> list[Json]:
+    total = _log_sum_exp([logprob + end for logprob, end in found])
+    return [
+        {
+            "choice": choice,
+            "logprob": logprob,
+            "end_logprob": end,
+            "share": math.exp(logprob + end - total),
+        }
+        for choice, (logprob, end) in zip(choices, found, strict=True)
+    ]
+
+
+def _log_sum_exp(values: Sequence[float]) -> float:
+    best = max(values)
+    return best + math.log(math.fsum(math.exp(value - best) for value in values))

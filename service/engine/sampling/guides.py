@@ -1,0 +1,169 @@
+"""Which tokens may come where a text must be one of some, or a sentence of a grammar.
+
+Masks of grammars are llguidance's (https://github.com/guidance-ai/llguidance), which walks a trie
+of the vocabulary with a lexer and an Earley parser; the median mask of 8192 tokens takes 3 us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.request import Guide, TokenChoices
+
+Mask = NDArray[np.bool_]
+
+
+class GuideState(Protocol):
+    """Where a continuation stands in what it must spell."""
+
+    def allow(self, mask: Mask, stops: NDArray[np.int64]) -> None:
+        """Set `mask` (V,) to the tokens that may come next.
+
+        Those of `stops` that stand for no text are among them where the text may end.
+        """
+
+    def advance(self, token: int) -> None:
+        """The continuation went on with `token`."""
+
+    def copy(self) -> GuideState:
+        """One that goes on apart from this one."""
+
+
+class Guides:
+    """Makes states over one vocabulary."""
+
+    def __init__(self, spellings: Sequence[bytes]) -> None:
+        """`spellings`: the bytes of each token in a text, b"" for those that stand for none."""
+        self.spellings = spellings
+
+    def begin(self, guide: Guide) -> GuideState:
+        """At the beginning of a text. Raises ValueError for a grammar that is none."""
+        if not self.spellings:
+            raise ValueError("this engine does not know how its tokens are spelled")
+        if isinstance(guide, TokenChoices):
+            return _ChoiceState(_trie(guide.sequences), self)
+        from llguidance import LLMatcher
+
+        matcher = LLMatcher(self._tokenizer, guide.text)
+        if matcher.is_error():
+            raise ValueError(f"no usable grammar: {matcher.get_error()}")
+        return _GrammarState(matcher, self)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            from llguidance import LLTokenizer
+        except ImportError:
+            raise ValueError("grammars need the extra 'guided' of this package") from None
+        return LLTokenizer(
+            _Vocabulary(self.spellings),  # type: ignore[arg-type]
+            n_vocab=len(self.spellings),
+            slices=LLTokenizer.json_slices(),
+        )
+
+    def let_end(self, mask: Mask, stops: NDArray[np.int64], *, may_end: bool) -> None:
+        """Whether those of `stops` that stand for no text may come."""
+        mask[stops[self.is_silent[stops]]] = may_end
+
+    @cached_property
+    def begins_with_space(self) -> Mask:
+        return np.array([spelling.startswith(b" ") for spelling in self.spellings])
+
+    @cached_property
+    def is_silent(self) -> Mask:
+        return np.array([not spelling for spelling in self.spellings])
+
+
+class _Vocabulary:
+    """A vocabulary as llguidance takes it. Tokens that stand for no text are special."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, spellings: Sequence[bytes]) -> None:
+        silent = [k for k, spelling in enumerate(spellings) if not spelling]
+        self.tokens = [spelling or b"\xff<%d>" % k for k, spelling in enumerate(spellings)]
+        self.special_token_ids = silent
+        # One of them must end texts; which do is decided elsewhere, and its bit is not looked at.
+        self.eos_token_id = silent[0]
+
+    def __call__(self, _text: str | bytes) -> list[int]:
+        return []  # would be asked for tokens that are forced; none are
+
+
+class _GrammarState:
+    """After some tokens of a text. A token that begins with a space, straight after a line break,
+    would lose it when the text is put together: none is allowed there."""
+
+    def __init__(self, matcher: Any, guides: Guides, *, ends_line: bool = False) -> None:
+        self._matcher, self._guides, self._ends_line = matcher, guides, ends_line
+        words = (len(guides.spellings) + 31) // 32
+        self._bits = np.zeros(words, np.int32)
+
+    def allow(self, mask: Mask, stops: NDArray[np.int64]) -> None:
+        matcher, bits, guides = self._matcher, self._bits, self._guides
+        if matcher.is_stopped():
+            mask[:] = False
+            guides.let_end(mask, stops, may_end=not matcher.is_error())
+            return
+        matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
+        mask[:] = np.unpackbits(bits.view(np.uint8), bitorder="little")[: len(mask)]
+        mask &= ~guides.is_silent
+        if self._ends_line:
+            mask &= ~guides.begins_with_space
+        guides.let_end(mask, stops, may_end=bool(matcher.is_accepting()))
+
+    def advance(self, token: int) -> None:
+        if self._matcher.is_stopped() or self._guides.is_silent[token]:
+            return
+        self._matcher.consume_token(token)
+        self._ends_line = self._guides.spellings[token].endswith(b"\n")
+
+    def copy(self) -> _GrammarState:
+        return _GrammarState(self._matcher.deep_copy(), self._guides, ends_line=self._ends_line)
+
+
+class _Node:
+    """Of a trie of token sequences: what may follow, and whether a sequence ends here."""
+
+    __slots__ = ("children", "is_end")
+
+    def __init__(self) -> None:
+        self.children: dict[int, _Node] = {}
+        self.is_end = False
+
+
+def _trie(sequences: Sequence[Sequence[int]]) -> _Node:
+    root = _Node()
+    for sequence in sequences:
+        node = root
+        for token in sequence:
+            node = node.children.setdefault(token, _Node())
+        node.is_end = True
+    return root
+
+
+_NOWHERE = _Node()
+
+
+class _ChoiceState:
+    """After some tokens of one of the sequences."""
+
+    def __init__(self, node: _Node, guides: Guides) -> None:
+        self._node, self._guides = node, guides
+
+    def allow(self, mask: Mask, stops: NDArray[np.int64]) -> None:
+        mask[:] = False
+        mask[list(self._node.children)] = True
+        self._guides.let_end(mask, stops, may_end=self._node.is_end)
+
+    def advance(self, token: int) -> None:
+        self._node = self._node.children.get(token, _NOWHERE)
+
+    def copy(self) -> _ChoiceState:
+        return _ChoiceState(self._node, self._guides)
