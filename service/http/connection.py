@@ -17,6 +17,9 @@ from service.http.errors import ApiError, unavailable
 from service.settings import Settings
 
 
+_LINGER_S = 1.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
     """max_connections: open at a time; header_timeout_s: from a connection's or a request's first
@@ -44,7 +47,7 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self._in_headers, self._num_header_bytes = True, 0
+        self._in_headers, self._num_header_bytes, self._is_refused = True, 0, False
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -67,7 +70,7 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, headers never beyond their limit."""
         limit = self._limits.max_header_bytes
-        while data and not self.transport.is_closing():
+        while data and not self._is_refused and not self.transport.is_closing():
             piece = data[: limit - self._num_header_bytes] if self._in_headers else data
             if not piece:
                 self._refuse(
@@ -134,19 +137,25 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer and close: what follows of the request is not read."""
+        """Answer and close, reading on for a moment: what arrives at a closed connection resets
+        it, and the answer is lost on its way.
+        """
         self._stop_header_timer()
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
-        is_answering = self.cycle is not None and not self.cycle.response_complete
-        if not is_answering:
-            response = error.response()
-            headers = [
-                *response.raw_headers,
-                (b"connection", b"close"),
-                (b"x-request-id", secrets.token_hex(12).encode()),
-            ]
-            lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-            body = bytes(response.body)
-            self.transport.write(STATUS_LINE[error.status_code] + lines + b"\r\n" + body)
-        self.transport.close()
+        self._is_refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # in the middle of another answer
+            return
+        response = error.response()
+        headers = [
+            *response.raw_headers,
+            (b"connection", b"close"),
+            (b"x-request-id", secrets.token_hex(12).encode()),
+        ]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        body = bytes(response.body)
+        self.transport.write(STATUS_LINE[error.status_code] + lines + b"\r\n" + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.close)

