@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from service.admission import Quotas
 from service.api import (
     health,
     model_list,
@@ -29,6 +29,7 @@ from service.http import openapi
 from service.http.dependencies import AppContext
 from service.http.errors import install_error_handlers
 from service.http.middleware import MIDDLEWARE
+from service.keys import KeyRing
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.registry import ModelRegistry
@@ -81,7 +82,10 @@ def create_app(
     for middleware in reversed(MIDDLEWARE):
         app.add_middleware(middleware, context=lambda: context)
     app.openapi = partial(  # type: ignore[method-assign]
-        openapi.describe_api, app, needs_key=bool(settings.api_keys)
+        openapi.describe_api,
+        app,
+        needs_key=not context.keys.is_empty,
+        open_pages=settings.open_pages,
     )
     return app
 
@@ -101,13 +105,19 @@ def _build_context(
             aliases=settings.served_model_name,
             watches=settings.watch,
         )
-    key = settings.state_key
+    seals, *opens = settings.state_keys()
     return AppContext(
         settings=settings,
         registry=registry,
-        states=StateCodec(key.get_secret_value().encode() if key else secrets.token_bytes(32)),
+        states=StateCodec(seals, opens, max_age_s=settings.state_max_age_s),
         metrics=Metrics(lambda: {m.name: m.engine.stats() for m in registry.loaded()}),
         lifecycle=Lifecycle(),
+        keys=KeyRing((k.get_secret_value() for k in settings.api_keys), settings.api_keys_file),
+        quotas=Quotas(
+            max_requests=settings.max_requests,
+            per_key=settings.max_requests_per_key,
+            per_minute=settings.requests_per_minute_per_key,
+        ),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import signal
 import socket
@@ -20,6 +19,7 @@ from service.app import create_app
 from service.engine.hosts.async_engine import AsyncEngine
 from service.http.connection import BoundedConnection, ConnectionLimits
 from service.http.dependencies import AppContext
+from service.logs import logging_to_stderr
 from service.served_model import ServedModel
 from service.settings import Settings
 
@@ -34,18 +34,16 @@ def run(settings: Settings, engine: AsyncEngine | None = None) -> None:
 
     engine: one for the default model that is on its way already.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    if not settings.api_keys and not _is_loopback(settings.host):
-        logger.warning(
-            "listening on %s without an API key: whoever reaches this address may use the "
-            "service; set LSTM_SERVE_API_KEYS",
-            settings.host,
-        )
-    app = create_app(settings, engine=engine)
-    server = Server(app, app.state.context)
-    server.run()
+    with logging_to_stderr(settings.log_level, settings.log_format):
+        app = create_app(settings, engine=engine)
+        server = Server(app, app.state.context)
+        if server.context.keys.is_empty and not settings.is_loopback:
+            logger.warning(
+                "listening on %s without an API key: whoever reaches this address may use the "
+                "service; set LSTM_SERVE_API_KEYS",
+                settings.host,
+            )
+        server.run()
     if server.context.lifecycle.failure is not None:
         raise server.context.lifecycle.failure
 
@@ -167,10 +165,3 @@ def _measured_texts(metrics: Mapping[str, Any], groups: int = 1) -> Iterator[str
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,6 +5,8 @@ Built once, at the entry point, and passed down.
 
 from __future__ import annotations
 
+import ipaddress
+import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,9 +14,11 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.engine.hosts.async_engine import Device, EngineOptions, Mode, Precision
+from service.logs import LogFormat
 
 _PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"
 _MIB = 1 << 20
+_SHORTEST_STATE_KEY = 16
 
 
 class Settings(BaseSettings):
@@ -93,11 +97,53 @@ class Settings(BaseSettings):
         description="keys, separated by commas; with any set, every route but /health/live needs "
         "'Authorization: Bearer <key>'",
     )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file of keys, one a line: NAME SCOPES sha256:HEX; read again when it changes",
+    )
+    open_pages: bool = Field(
+        True,
+        description="pages, /docs, /openapi.json, /version and /health/* need no key even where "
+        "keys are set",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names in the Host header that are answered, with commas; * for any; without "
+        "it a keyless server on loopback answers loopback's names alone, and others all names",
+    )
+    max_requests: int = Field(
+        1024, ge=1, description="requests in flight, all clients together; above it: 429"
+    )
+    max_requests_per_key: int | None = Field(
+        None, ge=1, description="requests in flight of one key; above it: 429"
+    )
+    requests_per_minute_per_key: int | None = Field(
+        None, ge=1, description="requests that one key may send in a minute; above it: 429"
+    )
+    max_wait_s: float = Field(
+        30,
+        gt=0,
+        description="seconds that the work before a new request may take, as measured; above: 429",
+    )
+    max_queued_tokens: int = Field(
+        1 << 22, ge=1, description="tokens of work that may be waiting; above it: 429"
+    )
     state_key: SecretStr | None = Field(
         None,
-        min_length=16,
+        min_length=_SHORTEST_STATE_KEY,
         description="secret that seals states, the same on every replica; without it a random "
         "one, and states do not survive a restart",
+    )
+    state_key_file: Path | None = Field(
+        None,
+        description="file of state keys, one a line: the first seals, all of them open; in place "
+        "of a state key that whoever lists processes could read",
+    )
+    state_max_age_s: float | None = Field(
+        None, gt=0, description="seconds for which a sealed state can be resumed; without it, ever"
+    )
+    bind_states: bool = Field(
+        False, description="only the owner of the key that asked for a state may resume it"
     )
     grace_s: float = Field(
         30, ge=0, description="seconds that work in flight may take to finish after SIGTERM"
@@ -147,9 +193,37 @@ class Settings(BaseSettings):
         ge=1,
         description="alternatives one answer may list: tokens times top_logprobs, or chosen tokens",
     )
+    log_format: LogFormat = Field("text", description="lines for people, or one JSON object a line")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severity that is logged"
     )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the port."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def state_keys(self) -> list[bytes]:
+        """Secrets of sealed states, the one that seals first; a random one where none is set.
+
+        Raises ValueError where the file of keys cannot be used.
+        """
+        if self.state_key_file is not None:
+            try:
+                lines = self.state_key_file.read_text("utf-8").split()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"state_key_file cannot be read: {error}") from error
+            if not lines or min(map(len, lines)) < _SHORTEST_STATE_KEY:
+                raise ValueError(
+                    f"state_key_file: each line must be a key of at least {_SHORTEST_STATE_KEY} "
+                    "characters"
+                )
+            return [line.encode() for line in lines]
+        key = self.state_key
+        return [key.get_secret_value().encode() if key else secrets.token_bytes(32)]
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -167,7 +241,7 @@ class Settings(BaseSettings):
             timeout_s=self.engine_timeout_s,
         )
 
-    @field_validator("api_keys", "served_model_name", mode="before")
+    @field_validator("api_keys", "served_model_name", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

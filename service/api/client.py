@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ from typing import Any, ParamSpec, TypeVar
 from fastapi import Request
 
 from models.tokenizer import Tokenizer
+from service.admission import Admission, Ticket
 from service.engine.hosts.async_engine import QueueFullError
 from service.engine.request import EngineRequest, NextToken, Priority, PromptOutput, RequestOutput
 from service.engine_state import EngineState
-from service.http.dependencies import AppContext, context_of, resolve_model
+from service.http.dependencies import AppContext, Call, call_of, context_of, resolve_model
 from service.http.errors import impossible, invalid, too_many
 from service.served_model import ServedModel
 from service.settings import Settings
@@ -61,8 +63,9 @@ class ModelClient:
     priority: of all work; routes set it once they know how much there is.
     """
 
-    def __init__(self, context: AppContext, model: ServedModel) -> None:
-        self.context, self.model = context, model
+    def __init__(self, context: AppContext, model: ServedModel, call: Call) -> None:
+        self.context, self.model, self.call = context, model, call
+        call.model = model.name
         self.priority = Priority.INTERACTIVE
         self._has_begun = False
 
@@ -72,7 +75,8 @@ class ModelClient:
 
         The model stays in memory until the answer to `request` has ended. An unknown name is a 404.
         """
-        return cls(context_of(request), await resolve_model(request, name))
+        model = await resolve_model(request, name)
+        return cls(context_of(request), model, call_of(request.scope))
 
     @property
     def settings(self) -> Settings:
@@ -141,7 +145,10 @@ class ModelClient:
         model = self.model
         try:
             state = self.context.states.open(
-                token, digest=model.digest, state_size=model.engine.info.state_size
+                token,
+                digest=model.digest,
+                state_size=model.engine.info.state_size,
+                owner=self._owner,
             )
         except InvalidStateError as error:
             raise invalid(
@@ -184,8 +191,16 @@ class ModelClient:
         )
         model = self.model
         return self.context.states.seal(
-            state, digest=model.digest, state_size=model.engine.info.state_size
+            state,
+            digest=model.digest,
+            state_size=model.engine.info.state_size,
+            owner=self._owner,
         )
+
+    @property
+    def _owner(self) -> str:
+        """Who alone may resume a state that is sealed now; empty for everybody."""
+        return self.call.key_name if self.settings.bind_states else ""
 
     # Work
 
@@ -231,21 +246,38 @@ class ModelClient:
         the first work that the client asks for and the queue is full.
         """
         waits, self._has_begun = self._has_begun, True
-        while True:
-            outputs = self.model.engine.submit(request)
-            try:
-                async with aclosing(outputs):  # type: ignore[type-var]
-                    async for output in outputs:
-                        if output.error is not None:
-                            raise impossible(output.error)
-                        yield output
-                        if output.finished:
-                            return
-                return
-            except QueueFullError:
-                if not waits:
-                    raise
-            await asyncio.sleep(_ROOM_POLL_S)
+        request = replace(request, cache_scope=self.call.cache_scope)
+        admission = self.context.admission(self.model.name)
+        with admission.admit(request, waits=waits) as ticket:
+            while True:
+                outputs = self.model.engine.submit(request)
+                try:
+                    async with aclosing(outputs):  # type: ignore[type-var]
+                        async for output in outputs:
+                            self._note(request, output, admission, ticket)
+                            if output.error is not None:
+                                raise impossible(output.error)
+                            yield output
+                            if output.finished:
+                                return
+                    return
+                except QueueFullError as error:
+                    if not waits:
+                        retry_after = admission.retry_after(request.priority)
+                        raise QueueFullError(
+                            str(error), max(error.retry_after, retry_after)
+                        ) from None
+                await asyncio.sleep(_ROOM_POLL_S)
+
+    def _note(
+        self, request: EngineRequest, output: RequestOutput, admission: Admission, ticket: Ticket
+    ) -> None:
+        """Count what was done: for the log, and for those who want to be let in."""
+        if self.call.first_output is None and (output.tokens or output.prompts):
+            self.call.first_output = time.perf_counter()
+        done = len(output.tokens) + sum(len(request.prompts[p.index]) for p in output.prompts)
+        if done:
+            admission.done(ticket, done)
 
     def stop_sample(self, request_id: str, prompt: int, index: int) -> None:
         """End one continuation of a request early."""
@@ -258,6 +290,8 @@ class ModelClient:
         cached: those of the prompt that the state cache knew.
         """
         cached = min(cached, prompt_tokens)
+        self.call.prompt_tokens += prompt_tokens
+        self.call.new_tokens += new_tokens
         self.context.metrics.count_tokens(
             self.model.name, prompt=prompt_tokens, completion=new_tokens, cached=cached
         )

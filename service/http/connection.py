@@ -16,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.http.errors import ApiError, unavailable
 from service.settings import Settings
 
-
 _LINGER_S = 1.0
 
 

@@ -4,22 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from service.admission import Admission, Quotas
 from service.http.errors import ApiError
+from service.keys import ApiKey, KeyRing
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.model_entry import UnservableModelError
 from service.registry import ModelRegistry, UnknownModelError
 from service.served_model import ServedModel
 from service.settings import Settings
 from service.state_token import StateCodec
 
 EXIT_STACK = "lstm_serve.exit_stack"  # its place in an ASGI scope
+CALL = "lstm_serve.call"
+
+
+@dataclass(kw_only=True, slots=True)
+class Call:
+    """One request on its way, for its line in the log: what is known of it so far.
+
+    started, first_output: on the clock of `time.perf_counter`.
+    """
+
+    request_id: str
+    started: float
+    key: ApiKey | None = None
+    model: str | None = None
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    first_output: float | None = None
+
+    @property
+    def key_name(self) -> str:
+        """Of the key's owner; empty where no key was needed."""
+        return "" if self.key is None else self.key.name
+
+    @property
+    def cache_scope(self) -> str:
+        """What the state cache may be shared with: whoever has the same key."""
+        return self.key_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +61,36 @@ class AppContext:
     states: StateCodec
     metrics: Metrics
     lifecycle: Lifecycle
+    keys: KeyRing
+    quotas: Quotas
+    admissions: dict[str, Admission] = field(default_factory=dict)
+
+    def admission(self, model: str) -> Admission:
+        """Who may begin work with that model."""
+        if model not in self.admissions:
+            settings = self.settings
+            self.admissions[model] = Admission(
+                max_wait_s=settings.max_wait_s, max_tokens=settings.max_queued_tokens
+            )
+        return self.admissions[model]
 
 
 def context_of(request: Request) -> AppContext:
     context = request.app.state.context
     assert isinstance(context, AppContext)
     return context
+
+
+def call_of(scope: Scope) -> Call:
+    call = scope[CALL]
+    assert isinstance(call, Call)
+    return call
+
+
+def route_path(scope: Scope) -> str:
+    """The path that routes know: without the prefix under which a proxy offers the service."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def exit_stack(scope: Scope) -> AsyncExitStack:
@@ -63,6 +117,8 @@ async def resolve_model(request: Request, name: str | None) -> ServedModel:
         return await exit_stack(request.scope).enter_async_context(registry.lease(name))
     except UnknownModelError:
         raise unknown_model(str(name), registry.names()) from None
+    except UnservableModelError as error:
+        raise ApiError(400, str(error), code="model_not_servable", param="model") from None
 
 
 def unknown_model(name: str, served: Sequence[str]) -> ApiError:

@@ -46,7 +46,10 @@ class ApiError(HTTPException):
         param: str | None = None,
         type: str = "invalid_request_error",
         headers: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
+        if retry_after_s is not None:
+            headers = {**(headers or {}), "retry-after": str(max(1, math.ceil(retry_after_s)))}
         super().__init__(status_code=status, detail=message, headers=headers)
         self.message, self.type, self.param, self.code = message, type, param, code
 
@@ -88,7 +91,7 @@ def unavailable(message: str, *, retry_after_s: float = 1) -> ApiError:
         message,
         code="unavailable",
         type="server_error",
-        headers={"retry-after": str(math.ceil(retry_after_s))},
+        retry_after_s=retry_after_s,
     )
 
 
@@ -103,7 +106,7 @@ def as_api_error(error: BaseException) -> ApiError:
                 str(error),
                 code="queue_full",
                 type="rate_limit_error",
-                headers={"retry-after": str(max(1, math.ceil(error.retry_after)))},
+                retry_after_s=error.retry_after,
             )
         case EngineUnavailableError():
             return unavailable(str(error), retry_after_s=error.retry_after)

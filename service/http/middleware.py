@@ -1,4 +1,4 @@
-"""What surrounds every route: request id, keys, draining, body limit, the client's departure.
+"""What surrounds every route: request id and log, draining, body limit, the client's departure.
 
 Plain ASGI, outermost first in `MIDDLEWARE`. Each refuses in the contract's form of error.
 """
@@ -6,8 +6,6 @@ Plain ASGI, outermost first in `MIDDLEWARE`. Each refuses in the contract's form
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import re
 import secrets
@@ -18,15 +16,15 @@ from contextlib import AsyncExitStack, suppress
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.dependencies import EXIT_STACK, AppContext
+from service.http.access import HostMiddleware, KeyMiddleware, QuotaMiddleware
+from service.http.dependencies import CALL, EXIT_STACK, AppContext, Call, route_path
 from service.http.errors import ApiError, as_api_error, unavailable
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("service.access")
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
-OPEN_WITHOUT_KEY = "/health/live"
-_PAGE = re.compile(r"/|/static/[^/]+")  # files that everybody has who has the package
-_ALIVE_WHILE_DRAINING = ("/health/live", "/health/ready", "/metrics")
+_ALIVE_WHILE_DRAINING = ("/health", "/health/live", "/health/ready", "/metrics")
 _DISCARD_S = 1.0
 
 GetContext = Callable[[], AppContext]
@@ -44,7 +42,8 @@ class RequestMiddleware:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 0
+        call = Call(request_id=request_id, started=time.perf_counter())
+        scope[CALL], status = call, 0
 
         async def send_named(message: Message) -> None:
             nonlocal status
@@ -53,7 +52,7 @@ class RequestMiddleware:
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        metrics, started = self.context().metrics, time.perf_counter()
+        metrics = self.context().metrics
         metrics.in_flight.inc()
         try:
             with self.context().lifecycle.request():
@@ -68,37 +67,8 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "unmatched")
             metrics.in_flight.dec()
             metrics.requests.labels(route, _method(scope), str(status or 499)).inc()
-            metrics.latency.labels(route).observe(time.perf_counter() - started)
-
-
-class KeyMiddleware:
-    """Where keys are set, every route but liveness and the playground's page needs one of them."""
-
-    def __init__(self, app: ASGIApp, context: GetContext) -> None:
-        self.app, self.context = app, context
-        keys = [key.get_secret_value().encode() for key in context().settings.api_keys]
-        self._digests = [hashlib.sha256(key).digest() for key in keys]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._digests or self._is_allowed(scope):
-            await self.app(scope, receive, send)
-            return
-        refusal = ApiError(
-            401,
-            "missing or wrong API key: send the header 'Authorization: Bearer <key>'",
-            code="invalid_api_key",
-            headers={"www-authenticate": "Bearer"},
-        )
-        await refusal.response()(scope, receive, send)
-
-    def _is_allowed(self, scope: Scope) -> bool:
-        if scope["path"] == OPEN_WITHOUT_KEY or _PAGE.fullmatch(scope["path"]):
-            return True
-        scheme, _, key = _authorization(scope).partition(b" ")
-        # Digests are of one length, and every key is compared: time tells nothing about any.
-        given = hashlib.sha256(key.strip()).digest()
-        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
-        return scheme.lower() == b"bearer" and any(matches)
+            metrics.latency.labels(route).observe(time.perf_counter() - call.started)
+            _log(call, _method(scope), route, status or 499)
 
 
 class DrainMiddleware:
@@ -109,7 +79,7 @@ class DrainMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         draining = scope["type"] == "http" and self.context().lifecycle.is_draining
-        if draining and scope["path"] not in _ALIVE_WHILE_DRAINING:
+        if draining and route_path(scope) not in _ALIVE_WHILE_DRAINING:
             refusal = unavailable("the server is shutting down")
             await refusal.response()(scope, receive, send)
             return
@@ -240,7 +210,34 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-MIDDLEWARE = (RequestMiddleware, KeyMiddleware, DrainMiddleware, BodyMiddleware)
+MIDDLEWARE = (
+    RequestMiddleware,
+    HostMiddleware,
+    KeyMiddleware,
+    DrainMiddleware,
+    QuotaMiddleware,
+    BodyMiddleware,
+)
+
+
+def _log(call: Call, method: str, route: str, status: int) -> None:
+    """The request's line in the log. A route's template is logged, not the client's path."""
+    if not access_logger.isEnabledFor(logging.INFO):
+        return
+    first = call.first_output
+    fields = {
+        "id": call.request_id,
+        "key": call.key_name or None,
+        "model": call.model,
+        "method": method,
+        "route": route,
+        "status": status,
+        "prompt_tokens": call.prompt_tokens or None,
+        "new_tokens": call.new_tokens or None,
+        "first_ms": None if first is None else round(1000 * (first - call.started), 1),
+        "total_ms": round(1000 * (time.perf_counter() - call.started), 1),
+    }
+    access_logger.info("request", extra={"fields": fields})
 
 
 def _request_id(scope: Scope) -> str:
@@ -254,8 +251,3 @@ def _method(scope: Scope) -> str:
     known = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
     method: str = scope["method"]
     return method if method in known else "other"
-
-
-def _authorization(scope: Scope) -> bytes:
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    return next((value for name, value in headers if name == b"authorization"), b"")

@@ -14,16 +14,17 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 
-from service.http.middleware import OPEN_WITHOUT_KEY
+from service.http.access import is_open
 
 _KEY = "api_key"
 
 
-def describe_api(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
+def describe_api(app: FastAPI, *, needs_key: bool, open_pages: bool) -> dict[str, Any]:
     """The document of `app`, made once.
 
     Answers in FastAPI's own form, which are never given, are taken out. The examples of errors get
-    back the nulls that FastAPI drops. Where keys are set, all but liveness asks for one.
+    back the nulls that FastAPI drops. Where keys are set, all but what is open without one
+    asks for one.
     """
     if app.openapi_schema is None:
         document = get_openapi(
@@ -37,7 +38,7 @@ def describe_api(app: FastAPI, *, needs_key: bool) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         if needs_key:
-            _declare_key(document)
+            _declare_key(document, open_pages=open_pages)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -53,10 +54,13 @@ def _restore_nulls(answer: dict[str, Any]) -> None:
         example["error"].setdefault("param", None)
 
 
-def _declare_key(document: dict[str, Any]) -> None:
+def _declare_key(document: dict[str, Any], *, open_pages: bool) -> None:
     document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
     document["security"] = [{_KEY: []}]
-    document["paths"][OPEN_WITHOUT_KEY]["get"]["security"] = []
+    for path, methods in document["paths"].items():
+        if is_open(path, pages=open_pages):
+            for operation in methods.values():
+                operation["security"] = []
 
 
 router = APIRouter(include_in_schema=False)
@@ -70,12 +74,13 @@ _FILES = {
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
+    prefix = request.scope.get("root_path", "")
     return get_swagger_ui_html(
-        openapi_url=str(request.app.openapi_url),
+        openapi_url=f"{prefix}{request.app.openapi_url}",
         title=f"{request.app.title}: API reference",
-        swagger_js_url="/docs/swagger-ui-bundle.js",
-        swagger_css_url="/docs/swagger-ui.css",
-        swagger_favicon_url="/docs/favicon-32x32.png",
+        swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
+        swagger_css_url=f"{prefix}/docs/swagger-ui.css",
+        swagger_favicon_url=f"{prefix}/docs/favicon-32x32.png",
     )
 
 

@@ -1,3 +1,6 @@
+from base64 import urlsafe_b64decode
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,7 +97,48 @@ def test_another_model_is_refused() -> None:
 
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("service.state_token.VERSION", 2)
+        patch.setattr("service.state_token.VERSION", 1)
         token = seal(A_STATE)
-    with pytest.raises(InvalidStateError, match="version 2, this server reads 1"):
+    with pytest.raises(InvalidStateError, match="version 1; this server reads 2"):
         open_(token)
+
+
+def test_nothing_of_a_state_can_be_read() -> None:
+    """Once they were signed only: the pending text stood in them for all to read."""
+    secret = replace(A_STATE, pending="secret word")
+    token = seal(secret)
+    assert token == seal(secret)  # as every answer is, to the last bit
+    raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    assert b"secret" not in raw
+    assert A_STATE.engine_state is not None
+    assert A_STATE.engine_state.to_bytes()[:8] not in raw
+
+
+def test_keys_rotate() -> None:
+    old, new = StateCodec(b"k" * 32), StateCodec(b"n" * 32, [b"k" * 32])
+    assert open_(seal(A_STATE), codec=new).pending == "wor"
+    fresh = new.seal(A_STATE, digest=DIGEST, state_size=SIZE)
+    assert open_(fresh, codec=new).pending == "wor"
+    with pytest.raises(InvalidStateError):
+        open_(fresh, codec=old)
+
+
+def test_a_state_may_belong_to_an_owner() -> None:
+    token = CODEC.seal(A_STATE, digest=DIGEST, state_size=SIZE, owner="alice")
+    assert CODEC.open(token, digest=DIGEST, state_size=SIZE, owner="alice").pending == "wor"
+    for other in ("bob", ""):
+        with pytest.raises(InvalidStateError, match="another API key"):
+            CODEC.open(token, digest=DIGEST, state_size=SIZE, owner=other)
+
+
+def test_a_state_may_expire() -> None:
+    now = 1000.0
+    codec = StateCodec(b"k" * 32, max_age_s=60, clock=lambda: now)
+    token = codec.seal(A_STATE, digest=DIGEST, state_size=SIZE)
+    now += 59
+    assert open_(token, codec=codec).pending == "wor"
+    now += 2
+    with pytest.raises(InvalidStateError, match="older than 60 s"):
+        open_(token, codec=codec)
+    now = 0  # a clock that was set back harms nobody
+    assert open_(token, codec=codec).pending == "wor"

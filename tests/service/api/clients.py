@@ -7,6 +7,7 @@ from typing import Any
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient
 from service.app import create_app
+from service.http.dependencies import Call
 from service.settings import Settings
 from tests.service.conftest import make_model
 from tests.service.plain_engine import PlainEngine
@@ -14,4 +15,5 @@ from tests.service.plain_engine import PlainEngine
 
 def make_client(engine: PlainEngine, tokenizer: Tokenizer, **settings: Any) -> ModelClient:
     model = make_model("tiny", tokenizer, engine)
-    return ModelClient(create_app(Settings(**settings), [model]).state.context, model)
+    context = create_app(Settings(**settings), [model]).state.context
+    return ModelClient(context, model, Call(request_id="test", started=0))

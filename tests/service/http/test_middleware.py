@@ -37,7 +37,7 @@ async def test_a_clients_id_is_kept_if_it_is_sane(
 
 @pytest.mark.parametrize("path", ROUTES)
 async def test_keys(serve: Serve, path: str) -> None:
-    async with serve(api_keys="first, second") as client:
+    async with serve(api_keys="first, second", open_pages=False) as client:
         for wrong in ({}, bearer("third"), bearer("firs"), {b"authorization": b"Basic first"}):
             response = await client.get(path, headers=wrong)
             assert response.status_code == 401

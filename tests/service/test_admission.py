@@ -1,0 +1,121 @@
+"""Who is let in, on a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from service.admission import Admission, QuotaError, Quotas
+from service.engine.hosts.async_engine import QueueFullError
+from service.engine.request import EngineRequest, Priority, SamplingParams
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def reading(size: int, priority: Priority = Priority.BULK) -> EngineRequest:
+    return EngineRequest(request_id="r", prompts=((1,) * size,), priority=priority)
+
+
+def test_work_beyond_the_bound_is_refused_before_it_begins(clock: Clock, stack: ExitStack) -> None:
+    admission = Admission(max_wait_s=10, max_tokens=100, clock=clock)
+    stack.enter_context(admission.admit(reading(150), waits=False))  # alone: its own bound holds
+    with pytest.raises(QueueFullError, match="limit is 100"):
+        stack.enter_context(admission.admit(reading(1), waits=False))
+    stack.enter_context(admission.admit(reading(1), waits=True))  # goes on with what is done
+    stack.close()
+    assert sum(admission.num_left.values()) == 0
+    with admission.admit(reading(99), waits=False):
+        pass
+
+
+def test_a_wait_is_measured_and_told(clock: Clock, stack: ExitStack) -> None:
+    admission = Admission(max_wait_s=10, max_tokens=10**9, clock=clock)
+    ticket = stack.enter_context(admission.admit(reading(5000), waits=False))
+    assert admission.tokens_per_s is None
+    clock.now += 4
+    admission.done(ticket, 400)
+    assert admission.tokens_per_s == 100
+    assert admission.wait_s(Priority.BULK) == 46
+    with pytest.raises(QueueFullError, match="about 46 s, the limit is 10 s") as refusal:
+        stack.enter_context(admission.admit(reading(1), waits=False))
+    assert refusal.value.retry_after == 23
+
+
+def test_short_requests_do_not_wait_for_bulk_work(clock: Clock, stack: ExitStack) -> None:
+    admission = Admission(max_wait_s=10, max_tokens=10**9, clock=clock)
+    ticket = stack.enter_context(admission.admit(reading(5000), waits=False))
+    clock.now += 4
+    admission.done(ticket, 400)
+    assert admission.wait_s(Priority.INTERACTIVE) == 0
+    stack.enter_context(admission.admit(reading(1, Priority.INTERACTIVE), waits=False))
+
+
+def test_generation_is_costed_by_what_is_usual(clock: Clock) -> None:
+    admission = Admission(max_wait_s=10, max_tokens=10**9, clock=clock)
+    sampling = SamplingParams(n=4, max_tokens=1000)
+    request = EngineRequest(request_id="r", prompts=((1, 2), (3,)), sampling=sampling)
+    assert admission.cost(request) == 3 + 2 * 4 * 32
+    for _ in range(200):
+        admission.ended(800, 4)
+    assert admission.cost(request) == pytest.approx(3 + 2 * 4 * 200, rel=0.01)
+    beams = SamplingParams(n=1, beam_width=8, max_tokens=10)
+    assert admission.cost(EngineRequest(request_id="r", prompts=((1,),), sampling=beams)) == 81
+
+
+def test_more_is_done_than_was_expected(clock: Clock) -> None:
+    admission = Admission(max_wait_s=10, max_tokens=10**9, clock=clock)
+    with admission.admit(reading(5), waits=False) as ticket:
+        admission.done(ticket, 50)
+        assert sum(admission.num_left.values()) == 0
+    assert sum(admission.num_left.values()) == 0
+
+
+def test_requests_in_flight_are_bounded_in_all_and_for_each_key(stack: ExitStack) -> None:
+    quotas = Quotas(max_requests=3, per_key=2, per_minute=None)
+    stack.enter_context(quotas.request("a"))
+    with (
+        quotas.request("a"),
+        pytest.raises(QuotaError, match="this key has 2"),
+        quotas.request("a"),
+    ):
+        pass
+    stack.enter_context(quotas.request("a"))
+    stack.enter_context(quotas.request("b"))
+    with pytest.raises(QuotaError, match="3 requests are in flight"), quotas.request("c"):
+        pass
+    stack.close()
+    with quotas.request("a"):
+        pass
+
+
+def test_a_key_has_so_many_requests_a_minute(clock: Clock) -> None:
+    quotas = Quotas(max_requests=10, per_key=None, per_minute=6, clock=clock)
+    for _ in range(6):
+        with quotas.request("a"):
+            pass
+    with pytest.raises(QuotaError) as refusal, quotas.request("a"):
+        pass
+    assert refusal.value.retry_after == pytest.approx(10)
+    with quotas.request("b"):
+        pass
+    clock.now += 10.1
+    with quotas.request("a"):
+        pass
