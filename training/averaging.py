@@ -39,6 +39,8 @@ class WeightAverage:
     def update(self, progress: float) -> None:
         """Takes in the parameters as they are; `progress` is the share of the run that is done."""
         if not self._begun(progress):
+            if self.settings.kind == "last":  # a run that goes on longer than was first asked
+                self.tensors, self.num_updates = [], 0
             return
         self.num_updates += 1
         if not self.tensors:

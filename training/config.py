@@ -15,6 +15,8 @@ from models.declarations import SamplingDefaults
 from models.sentencepiece_model import Normalizer
 from models.weights import Storage
 
+AUTO = "auto"  # a preset chosen for the corpus
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,9 +91,15 @@ class LoopSection(_Section):
     state_reset: float = Field(
         0.05, ge=0, lt=1, description="chance that a stream's state is zeroed before a window"
     )
-    max_tokens: int = Field(30_000_000, ge=1, description="training tokens in all")
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    eval_tokens: int = Field(2_000_000, ge=1, description="tokens between validations")
+    epochs: float = Field(0.0, ge=0, description="passes over the corpus; 0: by its size")
+    max_tokens: int = Field(0, ge=0, description="training tokens in all; 0: by epochs")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of matrix products; auto: bfloat16 where it is faster"
+    )
+    eval_tokens: int = Field(0, ge=0, description="tokens between validations; 0: by time")
+    eval_seconds: float = Field(
+        90.0, gt=0, description="time between validations, the first after a third of it"
+    )
     valid_limit: int = Field(300_000, ge=1, description="validation tokens used each time")
     patience: int = Field(0, ge=0, description="validations without gain before stopping; 0: never")
     save_seconds: float = Field(300.0, gt=0, description="time between resumable saves")
@@ -99,7 +107,9 @@ class LoopSection(_Section):
 
 
 class ChatSection(_Section):
-    enabled: bool = Field(False, description="store the chat template in the checkpoint")
+    enabled: bool | Literal["auto"] = Field(
+        "auto", description="store the chat template in the checkpoint; auto: of dialogues"
+    )
     loss_on: Literal["all", "assistant"] = Field(
         "all", description='of dialogues: every turn, or only what follows "assistant"'
     )
@@ -122,6 +132,14 @@ class TrainConfig(_Section):
     )
 
 
+# What may differ when a run goes on: how long it is, and how often it is looked at.
+LENGTHS = frozenset({"loop.epochs", "loop.max_tokens"})
+PACE = LENGTHS | {
+    f"loop.{name}"
+    for name in ("eval_tokens", "eval_seconds", "valid_limit", "patience", "save_seconds")
+}
+
+
 def preset_names() -> list[str]:
     folder = resources.files("training") / "presets"
     return sorted(
@@ -131,10 +149,24 @@ def preset_names() -> list[str]:
 
 def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """The preset of that name with `section.key=value` overrides (TOML values) applied."""
+    return with_overrides(preset_values(preset), overrides)
+
+
+def preset_values(preset: str) -> dict[str, Any]:
     if preset not in preset_names():
         raise ValueError(f"unknown preset {preset!r}{_suggest(preset, preset_names())}")
     text = (resources.files("training") / "presets" / f"{preset}.toml").read_text("utf-8")
-    values = tomllib.loads(text)
+    return tomllib.loads(text)
+
+
+def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> TrainConfig:
+    """A preset's values with overrides; a length asked for takes the place of the preset's."""
+    named = {override.partition("=")[0].strip() for override in overrides}
+    if named >= LENGTHS:
+        raise ValueError("loop.epochs and loop.max_tokens both say how long a run is: give one")
+    if named & LENGTHS:
+        loop = values.get("loop", {})
+        values = values | {"loop": {k: v for k, v in loop.items() if f"loop.{k}" not in LENGTHS}}
     for override in overrides:
         _apply(values, override)
     return parse_config(values)

@@ -1,6 +1,7 @@
-"""Reading text: plain, jsonl, dialogues; .gz and .xz; bad input named by file and place.
+"""Sources of text and their documents; bad input is named by file and place.
 
-A source is a file with options: `FILE` or `FILE@option,option`.
+A source is a file with options, `FILE` or `FILE@option,option`; a folder, a pattern (`data/*.txt`)
+or `-`, standard input. What kinds of files are read, `training/formats.py` says.
 
     lines      every line is a document of its own (unordered sentences); of dialogues, every turn,
                as text without its role
@@ -9,85 +10,135 @@ A source is a file with options: `FILE` or `FILE@option,option`.
     asr=P      a share P of the documents (of the parts, in running text, as documents) that way
     also-asr   everything in both renderings
     repeat=N   N passes over the file in each epoch
+    column=C   of a table: the column that holds the text
+    key=K      of .jsonl and .json: the key of an object that holds the text
+    text, jsonl, json, csv, tsv, parquet: read it as that, whatever its name says
 
 Without `lines`, a text file is one running document whose lines are joined by "\\n"; a line is
-stripped of white space at both ends, an empty line stays. A .jsonl line is a document: an object
-with "text", or a dialogue with "turns" of {"role", "content"}.
+stripped of white space at both ends, an empty line stays. A row of a table is a document, and so is
+a .jsonl line: an object with "text", or a dialogue.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import lzma
 import re
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
 
 from models.spoken_text import asr_text
+from training.formats import (
+    KINDS,
+    CorpusError,
+    Document,
+    Turn,
+    files_of_folder,
+    kind_of,
+    read_lines,
+    read_records,
+)
 
-ROLES = ("system", "user", "assistant")
-OPTIONS = "lines, turns, asr, asr=P (0 < P < 1), also-asr, repeat=N"
+__all__ = [
+    "OPTIONS",
+    "CorpusError",
+    "Document",
+    "Source",
+    "Turn",
+    "asr_text",
+    "empty_corpus",
+    "parse_source",
+    "parse_sources",
+    "read_lines",
+    "read_source",
+    "read_sources",
+]
 
-
-class CorpusError(ValueError):
-    """Text that cannot be used; the message names the file, the place and the fault."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Document:
-    """Running text, or a dialogue when `turns` is given.
-
-    `starts`/`ends` tell whether this part opens or closes its document: long ones come in parts.
-    """
-
-    text: str = ""
-    turns: tuple[Turn, ...] = ()
-    starts: bool = True
-    ends: bool = True
+OPTIONS = "lines, turns, asr, asr=P (0 < P < 1), also-asr, repeat=N, column=C, key=K, " + ", ".join(
+    KINDS
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
+    """A file and how it is read. kind: "" stands for what the file's name says."""
+
     path: Path
     lines: bool = False
     turns: bool = False
     asr_shares: tuple[float, ...] = (0.0,)  # one pass over the file for each
     repeat: int = 1
+    column: str = ""
+    key: str = "text"
+    kind: str = ""
+
+    @property
+    def resolved_kind(self) -> str:
+        """One of KINDS; CorpusError where the name tells none."""
+        return self.kind or kind_of(self.path)
 
 
-def parse_source(argument: str) -> Source:
-    """`FILE@option,option` -> Source."""
+_FLAGS: dict[str, dict[str, object]] = {
+    "lines": {"lines": True},
+    "turns": {"turns": True},
+    "asr": {"asr_shares": (1.0,)},
+    "also-asr": {"asr_shares": (0.0, 1.0)},
+    **{kind: {"kind": kind} for kind in KINDS},
+}
+
+
+def parse_source(argument: str, default: Source | None = None) -> Source:
+    """`FILE@option,option` -> Source; `default` has the options that hold where none are given."""
     name, _, options = argument.partition("@")
-    source = Source(path=Path(name))
+    source = Source(path=Path(name)) if default is None else replace(default, path=Path(name))
     for option in filter(None, options.split(",")):
-        key, _, value = option.partition("=")
-        if option == "lines":
-            source = replace(source, lines=True)
-        elif option == "turns":
-            source = replace(source, turns=True)
-        elif option == "asr":
-            source = replace(source, asr_shares=(1.0,))
-        elif option == "also-asr":
-            source = replace(source, asr_shares=(0.0, 1.0))
-        elif key == "asr" and re.fullmatch(r"0?\.\d+", value):
-            source = replace(source, asr_shares=(float(value),))
-        elif key == "repeat" and value.isdigit() and int(value) > 0:
-            source = replace(source, repeat=int(value))
-        else:
+        changes = _FLAGS.get(option) or _valued(option)
+        if changes is None:
             raise CorpusError(f"{argument}: unknown option {option!r}; choose from {OPTIONS}")
-    if source.turns and (source.lines or ".jsonl" not in source.path.suffixes):
+        source = replace(source, **changes)  # type: ignore[arg-type]
+    if source.turns and (source.lines or source.resolved_kind not in ("jsonl", "json")):
         raise CorpusError(f"{argument}: turns goes with dialogues in .jsonl, and not with lines")
+    many = source.repeat > 1 or len(source.asr_shares) > 1
+    if name == "-" and many:
+        raise CorpusError(f"{argument}: standard input can be read once only")
     return source
+
+
+def _valued(option: str) -> dict[str, object] | None:
+    key, _, value = option.partition("=")
+    if key == "asr" and re.fullmatch(r"0?\.\d+", value):
+        return {"asr_shares": (float(value),)}
+    if key == "repeat" and value.isdigit() and int(value) > 0:
+        return {"repeat": int(value)}
+    if key in ("column", "key") and value:
+        return {key: value}
+    return None
+
+
+def parse_sources(arguments: Sequence[str], default: Source | None = None) -> list[Source]:
+    """Sources of all arguments, folders and patterns spelled out in the order of names."""
+    sources = []
+    for argument in arguments:
+        source = parse_source(argument, default)
+        paths = _expanded(source.path)
+        if paths == [source.path]:
+            source.resolved_kind  # noqa: B018  an unknown kind is refused before anything is read
+            sources.append(source)
+        else:
+            sources += [replace(source, path=path) for path in paths]
+    return sources
+
+
+def _expanded(path: Path) -> list[Path]:
+    if path.is_dir():
+        return files_of_folder(path)
+    if re.search(r"[*?\[]", str(path)) and not path.exists():
+        anchor = Path(path.anchor or ".")
+        pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
+        found = sorted(p for p in anchor.glob(pattern) if p.is_file())
+        if not found:
+            raise CorpusError(f"{path}: no file fits this pattern")
+        return found
+    return [path]
 
 
 def read_source(source: Source, *, part_bytes: int = 1 << 20) -> Iterator[Document]:
@@ -126,15 +177,14 @@ def _rendered(documents: Iterable[Document], share: float) -> Iterator[Document]
 
 
 def _read_documents(source: Source, part_bytes: int) -> Iterator[Document]:
-    lines = read_lines(source.path)
-    if ".jsonl" in source.path.suffixes:
-        for number, line in enumerate(lines, 1):
-            if line:
-                yield from _parts(_parse_json(source.path, number, line), source)
+    kind = source.resolved_kind
+    if kind != "text":
+        for document in read_records(source.path, kind, column=source.column, key=source.key):
+            yield from _parts(document, source)
     elif source.lines:
-        yield from (Document(text=line) for line in lines if line)
+        yield from (Document(text=line) for line in read_lines(source.path) if line)
     else:
-        yield from _running_text(lines, part_bytes)
+        yield from _running_text(read_lines(source.path), part_bytes)
 
 
 def _parts(document: Document, source: Source) -> Iterator[Document]:
@@ -161,6 +211,7 @@ def _running_text(lines: Iterator[str], part_bytes: int) -> Iterator[Document]:
         yield Document(text="\n".join(part) + "\n", starts=starts)
 
 
+<<<<<<< HEAD
 def read_lines(path: Path) -> Iterator[str]:
     """Stripped lines of a UTF-8 file; .gz and .xz are unpacked on the way."""
     for number, raw in enumerate(_raw_lines(path), 1):
@@ -209,6 +260,15 @@ def _parse_json(path: Path, number: int, line: str) -> Document:
             )
         parsed.append(Turn(turn["role"], turn["content"].strip()))
     return Document(turns=tuple(parsed))
+=======
+_NOT_SPOKEN = re.compile(r"(?!(?<=\w)['’](?=\w))[^\w\s]|_")
+
+
+def asr_text(text: str) -> str:
+    """Lower case, no punctuation but apostrophes inside words, single spaces; lines are kept."""
+    spoken = (_NOT_SPOKEN.sub(" ", line.replace("’", "'")) for line in text.split("\n"))
+    return "\n".join(" ".join(line.lower().split()) for line in spoken)
+>>>>>>> ad0aaad (Sensible from the first command: settings, length and validation text fit the corpus)
 
 
 def render_asr(document: Document) -> Document:

@@ -13,7 +13,6 @@ from models.chat_template import STANDARD_TEMPLATE
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.language_model import LanguageModel
 from models.tokenizer import Tokenizer
-from models.weights import Weights
 from training.card import model_card
 from training.config import TrainConfig
 from training.run_state import Progress
@@ -24,7 +23,7 @@ class Origin:
     """Where a model comes from.
 
     corpus, valid: the sources as they were named. license: of the data. command: what started the
-    run. base: digest of the checkpoint that training began from, `weights` those it had.
+    run. base: digest of the checkpoint that training began from.
     """
 
     corpus: tuple[str, ...]
@@ -33,12 +32,10 @@ class Origin:
     license: str
     command: str
     base: str | None = None
-    weights: Weights | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For the checkpoint's record; all but the weights."""
-        fields = dataclasses.fields(self)
-        return {f.name: getattr(self, f.name) for f in fields if f.name != "weights"}
+        """For the checkpoint's record."""
+        return dataclasses.asdict(self)
 
 
 class Publisher:
@@ -65,7 +62,7 @@ class Publisher:
             weights=weights,
             tokenizer=self.tokenizer,
             storage=self.config.model.storage,
-            chat_template=STANDARD_TEMPLATE if self.config.chat.enabled else None,
+            chat_template=STANDARD_TEMPLATE if self.config.chat.enabled is True else None,
             sampling_defaults=self.config.sampling.model_dump(exclude_none=True),
             training=training,
             metrics={"valid_loss_nats_per_token": progress.best_loss},

@@ -33,6 +33,14 @@ class Shard:
     counted: Path | None
     vocab_size: int
 
+    @property
+    def num_tokens(self) -> int:
+        return self.tokens.stat().st_size // np.dtype(token_dtype(self.vocab_size)).itemsize
+
+    def read(self, limit: int = -1) -> NDArray[np.unsignedinteger]:
+        """The first `limit` ids, or all."""
+        return np.fromfile(self.tokens, token_dtype(self.vocab_size), count=limit)
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -80,6 +88,7 @@ def write_shard(
     documents: Iterable[Document] | None = None,
     assistant_only: bool = False,
     processes: int = 1,
+    part: str = "",
 ) -> Shard:
     """Encode `sources` into the file `path`, unless it already holds just that.
 
@@ -88,9 +97,9 @@ def write_shard(
     """
     counted = path.with_suffix(".counted") if assistant_only else None
     shard = Shard(path, counted, tokenizer.vocab_size)
-    fingerprint = _fingerprint(sources, tokenizer, assistant_only)
+    wanted = fingerprint(sources, tokenizer, assistant_only, part)
     record = path.with_suffix(".json")
-    if record.exists() and path.exists() and json.loads(record.read_text()) == fingerprint:
+    if record.exists() and path.exists() and json.loads(record.read_text()) == wanted:
         return shard
     path.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
@@ -98,7 +107,7 @@ def write_shard(
     _write(shard, _encoded(read, tokenizer, processes))
     if path.stat().st_size == 0:
         raise empty_corpus(sources)
-    record.write_text(json.dumps(fingerprint))
+    record.write_text(json.dumps(wanted))
     return shard
 
 
@@ -160,15 +169,19 @@ def blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield block
 
 
-def _fingerprint(
-    sources: Sequence[Source], tokenizer: Tokenizer, assistant_only: bool
+def fingerprint(
+    sources: Sequence[Source], tokenizer: Tokenizer, assistant_only: bool, part: str = ""
 ) -> dict[str, object]:
+    """What a shard was made of; it stands beside it. part: which of the documents, if not all."""
     files = []
     for source in sources:
+        if str(source.path) == "-":
+            files.append([repr(source), 0, 0])
+            continue
         try:
             status = source.path.stat()
         except OSError as error:
             raise CorpusError(f"{source.path} cannot be read: {error.strerror}") from error
         files.append([repr(source), status.st_size, status.st_mtime_ns])
     digest = hashlib.sha256(tokenizer.model_bytes).hexdigest()
-    return {"files": files, "tokenizer": digest, "assistant_only": assistant_only}
+    return {"files": files, "tokenizer": digest, "assistant_only": assistant_only, "part": part}

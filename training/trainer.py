@@ -47,6 +47,10 @@ class Trainer:
         self.unlogged: list[tuple[float, float]] = []
         self.interrupted = False
         self.saved_at = time.monotonic()
+        # In seconds of training. The first validation is early: it tells soon whether all is well,
+        # and from it on there is a checkpoint.
+        self.validate_at = self.progress.seconds + self.config.loop.eval_seconds / 3
+        self.validated_step = -1
 
     @property
     def progress(self) -> Progress:
@@ -64,6 +68,8 @@ class Trainer:
                 self.progress.seconds = time.monotonic() - started
                 log.advance(self.progress.tokens - before)
                 reason = self._after_step(log, before)
+            if reason == "interrupted" and self.validated_step != self.progress.step:
+                self.validate(log)
             self.save()
         if self.workers.is_main:
             self.publisher.add_curves(log.curves)
@@ -79,19 +85,19 @@ class Trainer:
     def _after_step(self, log: RunLog, before: int) -> str:
         """What is due now: look, report, validate, save. Says why the run is over, if it is."""
         every, ended = self.config.loop.eval_tokens, self._ended() != ""
-        due = ended or before // every != self.progress.tokens // every
+        due = ended or (every > 0 and before // every != self.progress.tokens // every)
         if not due and self.progress.step % self.check_steps:
             return ""
-        interrupted, save = self.check()
+        interrupted, save, late = self.check()
         self._report(log)
-        if due:
+        if due or (late and not interrupted):
             self.validate(log)
         if save:
             self.save()
         return self._ended() or ("interrupted" if interrupted else "")
 
-    def check(self) -> tuple[bool, bool]:
-        """Look at what was computed since the last check: (interrupted, time to save).
+    def check(self) -> tuple[bool, bool, bool]:
+        """Look at what was computed since the last check: (interrupted, time to save, to validate).
 
         All processes come to the same answer. Raises TrainingError where a loss is no number.
         """
@@ -99,8 +105,10 @@ class Trainer:
         flat = [number.double() for pair in self.unchecked for number in pair]
         local = torch.stack(flat).tolist() if flat else []
         self.unchecked.clear()
-        late = time.monotonic() - self.saved_at > self.config.loop.save_seconds
-        flags = [float(self.interrupted), float(late and self.workers.is_main)]
+        loop, main = self.config.loop, self.workers.is_main
+        save = main and time.monotonic() - self.saved_at > loop.save_seconds
+        late = main and not loop.eval_tokens and self.progress.seconds > self.validate_at
+        flags = [float(self.interrupted), float(save), float(late)]
         sums = self.workers.sum(local + flags)
         for k in range(steps):
             loss, norm = (x / self.workers.size for x in sums[2 * k : 2 * k + 2])
@@ -111,23 +119,42 @@ class Trainer:
                     "start again, or --resume from the last save"
                 )
             self.unlogged.append((loss, norm))
-        return sums[-2] > 0, sums[-1] > 0
+        return sums[-3] > 0, sums[-2] > 0, sums[-1] > 0
 
     def validate(self, log: RunLog) -> None:
         """Measure, log, and keep the checkpoint if it is the best so far."""
-        state, progress = self.learner.state, self.progress
+        state, progress, started = self.learner.state, self.progress, time.monotonic()
         loss = self.learner.measure(self.valid_data, self.config.loop.valid_limit)
         if not math.isfinite(loss):
             raise TrainingError(f"the validation loss became {loss}: lower optimizer.lr")
         progress.losses.append(loss)
+        self.validated_step = progress.step
+        cost = time.monotonic() - started
+        self.validate_at = progress.seconds + max(self.config.loop.eval_seconds, 20 * cost)
         state.average.observe(progress.losses)
         log.write(progress, {"valid_loss": loss})
         log.say(f"{progress.tokens:>12,} tokens: validation {loss:.4f} nats a token")
+        for warning in self._warnings(loss):
+            log.say(f"WARNING: {warning}")
         if progress.without_gain == 0 and self.workers.is_main:
             with state.average.applied():
                 self.publisher.save(state.model, progress)
             log.redraw()
             self.publisher.add_curves(log.curves)
+
+    def _warnings(self, loss: float) -> list[str]:
+        uniform = math.log(self.learner.state.model.config.vocab_size)
+        if loss > uniform:
+            return [
+                f"{loss:.2f} nats a token is worse than a uniform guess ({uniform:.2f}): lower "
+                "optimizer.lr, or look at the data with `lstm-train prepare`"
+            ]
+        if self.progress.without_gain >= 2 and loss > 1.15 * self.progress.best_loss:
+            return [
+                f"the loss is rising: {loss:.2f} against {self.progress.best_loss:.2f} at its "
+                "best; lower optimizer.lr, or train for less long on so little text"
+            ]
+        return []
 
     def save(self) -> None:
         """Everything that `resume` needs to go on as if nothing had happened."""

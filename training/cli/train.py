@@ -1,4 +1,4 @@
-"""`python -m training train`"""
+"""`lstm-train train`"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from training.config import load_config, preset_names
+from training.config import AUTO, preset_names
 from training.corpus import OPTIONS
 
 HELP = "text -> tokenizer -> checkpoint"
@@ -14,11 +14,25 @@ _INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    sources = f"FILE or FILE@option,option of {OPTIONS}; .gz and .xz are read"
+    sources = (
+        "files (text, .jsonl, .json, .csv, .tsv, .parquet, packed or not), folders, patterns or - "
+        f"(standard input), each with @option,option of {OPTIONS}"
+    )
     parser.add_argument("--corpus", nargs="+", required=True, metavar="FILE", help=sources)
-    parser.add_argument("--valid", nargs="+", required=True, metavar="FILE", help=sources)
+    parser.add_argument(
+        "--valid",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="text to choose the best model by; without it a part of the corpus is taken off",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--preset", default="cpu-small", help=", ".join(preset_names()))
+    parser.add_argument(
+        "--preset",
+        default=AUTO,
+        help=f"{AUTO} (fits the corpus), {', '.join(preset_names())}",
+    )
+    parser.add_argument("--epochs", type=float, metavar="N", help="passes over the corpus")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides"
     )
@@ -30,19 +44,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="for tokenising")
     parser.add_argument("--license", default="not stated", help="of the data, for the model card")
+    parser.add_argument("--text-key", default="text", help="of .jsonl: the key of the text")
+    parser.add_argument("--column", default="", help="of tables: the column of the text")
+    parser.add_argument("--dedupe", action="store_true", help="drop documents that came before")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     from training.distributed import say
-    from training.run import RunRequest, run_training
+    from training.preparation import RunRequest, Settings
+    from training.run import run_training
 
+    overrides = [*options.overrides]
+    if options.epochs is not None:
+        overrides.append(f"loop.epochs={options.epochs}")
     outcome = run_training(
         RunRequest(
             corpus=options.corpus,
             valid=options.valid,
             out=options.out,
-            config=load_config(options.preset, options.overrides),
+            config=Settings(options.preset, overrides),
             tokenizer=options.tokenizer,
             init_from=options.init_from,
             resume=options.resume,
@@ -50,6 +71,9 @@ def run(options: argparse.Namespace) -> int:
             processes=options.processes,
             license=options.license,
             command=options.command,
+            dedupe=options.dedupe,
+            text_key=options.text_key,
+            column=options.column,
         )
     )
     if outcome.reason == "interrupted":
