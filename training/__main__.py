@@ -6,7 +6,7 @@ import argparse
 import errno
 import sys
 
-from training.cli import diagnose, evaluate, ngram, prepare, study, train, widen
+from training.cli import adapt, diagnose, evaluate, ngram, prepare, study, train, widen
 
 EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     # argparse, since an option must take several files: --corpus A B C
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (train, widen, evaluate, prepare, ngram, diagnose, study):
+    for command in (train, adapt, widen, evaluate, prepare, ngram, diagnose, study):
         name = command.__name__.rpartition(".")[2]
         command.add_options(commands.add_parser(name, help=command.HELP))
     return parser

@@ -211,66 +211,6 @@ def _running_text(lines: Iterator[str], part_bytes: int) -> Iterator[Document]:
         yield Document(text="\n".join(part) + "\n", starts=starts)
 
 
-<<<<<<< HEAD
-def read_lines(path: Path) -> Iterator[str]:
-    """Stripped lines of a UTF-8 file; .gz and .xz are unpacked on the way."""
-    for number, raw in enumerate(_raw_lines(path), 1):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{path}, line {number}: not UTF-8 ({error.reason} at byte {error.start} of the "
-                "line); convert the file first"
-            ) from error
-        yield line.removeprefix("\ufeff").strip() if number == 1 else line.strip()
-
-
-def _raw_lines(path: Path) -> Iterator[bytes]:
-    try:
-        with _open(path) as file:
-            yield from file
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}") from error
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
-
-
-def _parse_json(path: Path, number: int, line: str) -> Document:
-    where = f"{path}, line {number}"
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorpusError(f"{where}: not JSON ({error})") from error
-    if isinstance(value, dict) and isinstance(value.get("text"), str):
-        return Document(text=value["text"])
-    turns = value.get("turns") if isinstance(value, dict) else None
-    if not isinstance(turns, list) or not turns:
-        raise CorpusError(f'{where}: needs "text" or a non-empty list "turns"')
-    parsed = []
-    for turn in turns:
-        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-            raise CorpusError(f'{where}: every turn needs a string "content"')
-        if turn.get("role") not in ROLES:
-            raise CorpusError(
-                f"{where}: role {turn.get('role')!r} is not one of {', '.join(ROLES)}"
-            )
-        parsed.append(Turn(turn["role"], turn["content"].strip()))
-    return Document(turns=tuple(parsed))
-=======
-_NOT_SPOKEN = re.compile(r"(?!(?<=\w)['’](?=\w))[^\w\s]|_")
-
-
-def asr_text(text: str) -> str:
-    """Lower case, no punctuation but apostrophes inside words, single spaces; lines are kept."""
-    spoken = (_NOT_SPOKEN.sub(" ", line.replace("’", "'")) for line in text.split("\n"))
-    return "\n".join(" ".join(line.lower().split()) for line in spoken)
->>>>>>> ad0aaad (Sensible from the first command: settings, length and validation text fit the corpus)
-
-
 def render_asr(document: Document) -> Document:
     """The document as a recogniser would write it."""
     turns = tuple(Turn(turn.role, asr_text(turn.content)) for turn in document.turns)

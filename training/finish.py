@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.activation_scales import INT8_LOSS_METRIC, int8_is_negligible
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
-from models.declarations import INT8_LOSS_METRIC, int8_is_negligible
 from training.data import TokenStreams
 from training.distributed import say
 from training.int8 import int8_relative_loss, sample_ids

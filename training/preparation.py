@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ class Settings:
 class RunRequest:
     """What a run needs to know.
 
-    valid: none takes a part off the corpus. init_from: checkpoint to begin with, its tokenizer
-    kept. text_key, column: where the text is in objects and tables, for sources that do not say.
+    valid: none takes a part off the corpus. also: sources that are trained on and never held out.
+    init_from: checkpoint to begin with, its tokenizer kept. text_key, column: where the text is in
+    objects and tables, for sources that do not say. dedupe: drop documents that came before.
     license, command: for the model card.
     """
 
@@ -75,6 +77,7 @@ class RunRequest:
     out: Path
     config: TrainConfig | Settings = field(default_factory=Settings)
     valid: Sequence[str] = ()
+    also: Sequence[str] = ()
     tokenizer: Path | None = None
     init_from: Path | None = None
     resume: bool = False
@@ -111,7 +114,8 @@ def prepare(request: RunRequest, device: torch.device) -> None:
     _claim_folder(request)
     given = _given_tokenizer(request)
     goes_on = request.resume and (folder / CONFIG).exists()
-    if goes_on and given is not None and _is_current(folder, corpus, valid, given):
+    trained_on = [*corpus, *request.sources(request.also)]
+    if goes_on and given is not None and _is_current(request, (trained_on, valid or corpus), given):
         num_bytes = json.loads((folder / FACTS).read_text("utf-8"))["bytes"]
         config = _resumed_config(request)
         shard, _ = shards_of(folder, config, given.vocab_size)
@@ -257,16 +261,17 @@ def _given_tokenizer(request: RunRequest) -> Tokenizer | None:
 
 
 def _is_current(
-    folder: Path, corpus: list[Source], valid: list[Source], tokenizer: Tokenizer
+    request: RunRequest, sources: tuple[list[Source], list[Source]], tokenizer: Tokenizer
 ) -> bool:
     """Whether the shards are what would be written again; of standard input nobody can tell."""
+    folder = request.folder
     if not (folder / FACTS).exists():
         return False
     masked = stored_config(folder).chat.loss_on == "assistant"
-    for name, sources in (("train", corpus), ("valid", valid or corpus)):
-        part = "" if valid else name
+    for name, read in zip(("train", "valid"), sources, strict=True):
+        part = "" if request.valid else name
         record = (folder / f"{name}.tokens").with_suffix(".json")
-        wanted = fingerprint(sources, tokenizer, masked, part)
+        wanted = fingerprint(read, tokenizer, masked, part)
         if not record.exists() or json.loads(record.read_text("utf-8")) != wanted:
             return False
     return True
@@ -294,9 +299,10 @@ def _write_shards(
             assistant_only=masked,
             part="" if split is None else "valid",
         )
-    documents = overlap.look_at(kept if split is None else split.train(kept))
+    own = overlap.look_at(kept if split is None else split.train(kept))
+    documents = chain(own, read_sources(request.sources(request.also)))
     shard = write_shard(
-        corpus,
+        [*corpus, *request.sources(request.also)],
         tokenizer,
         folder / "train.tokens",
         documents=documents,

@@ -22,7 +22,7 @@ def documents(seed: int, tokens: int) -> np.ndarray:
     return np.array(ids)
 
 
-def grams(ids: np.ndarray, n: int) -> Counter:
+def grams(ids: np.ndarray, n: int) -> Counter[tuple[int, ...]]:
     windows = (tuple(ids[k : k + n].tolist()) for k in range(len(ids) - n + 1))
     return Counter(w for w in windows if BOS not in w[1:])
 
