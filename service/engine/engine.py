@@ -127,7 +127,7 @@ class Engine:
         """
         self._schedule()
         if running := list(self.scheduler.running):
-            self._read_ahead(running)
+            self._read_ahead(running, is_awaited)
             step, places = self._run(running)
             self._postprocess(running, step, places)
             if running == self._last_running:
@@ -170,14 +170,25 @@ class Engine:
             places[row] = place
         return self._new_step(logprobs), places
 
-    def _read_ahead(self, running: Sequence[EngineSequence]) -> None:
+    def _read_ahead(
+        self, running: Sequence[EngineSequence], is_awaited: Callable[[], bool]
+    ) -> None:
         """Let long texts take many steps at once while nobody else waits for the next one."""
         length = self.runner.sequence_length
-        if not length or len(running) > _MOST_AHEAD:
+        if not length or len(running) > _MOST_AHEAD or self.scheduler.num_waiting:
             return
-        ahead = [sequence.tokens_ahead(length) for sequence in running]
-        if any(tokens is None for tokens in ahead):
-            return
+        deadline, goes_on = self._clock() + self._burst_s, True
+        while goes_on:
+            ahead = [sequence.tokens_ahead(length) for sequence in running]
+            if not any(ahead) or any(tokens is None for tokens in ahead):
+                return
+            self._read_texts(running, ahead)
+            goes_on = self._clock() < deadline and not is_awaited()
+
+    def _read_texts(
+        self, running: Sequence[EngineSequence], ahead: Sequence[Sequence[int] | None]
+    ) -> None:
+        """Feed each row the tokens that can be fed to it at once."""
         for row, (sequence, tokens) in enumerate(zip(running, ahead, strict=True)):
             if tokens:
                 features = self.runner.run_sequence(row, np.array(tokens, np.int64))

@@ -85,6 +85,18 @@ def test_there_are_no_bursts_while_others_wait_for_rows_or_are_read(runner: Onnx
         assert max(sizes(engine.step())) <= 1
 
 
+def test_a_long_text_is_read_for_as_long_and_no_longer_when_somebody_waits(
+    runner: OnnxRunner,
+) -> None:
+    length, prompt = runner.sequence_length, tuple(k % 50 for k in range(1000))
+    engine = bursting(runner)
+    engine.add_request(EngineRequest(request_id="text", prompts=(prompt,), prompt_logprobs=0))
+    engine.step()
+    assert engine.counters.step_rows == LENGTH * length + 1
+    engine.step(lambda: True)
+    assert engine.counters.step_rows == (LENGTH + 1) * length + 2
+
+
 def test_settings_that_come_to_exclude_every_token_end_a_burst(runner: OnnxRunner) -> None:
     """A bad word that forbids the only token allowed, once it has been drawn often enough."""
     sampling = SamplingParams(max_tokens=30, allowed_token_ids=(3,), bad_words=((3,) * 9,))
