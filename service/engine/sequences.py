@@ -373,7 +373,9 @@ class BeamSequence(EngineSequence):
             own.append(token)
         row, stops = head[None].copy(), progress.rules.stop_ids
         with processed(row, [own], logits):
-            best = top_candidates(row, min(2 * search.width, row.shape[1]))
+            # Where few tokens stop, one search finds enough that do not.
+            count = search.width + (len(stops) if len(stops) <= search.width else 0)
+            best = top_candidates(row, min(count, row.shape[1]))
             found = dict(zip(best.ids[0].tolist(), best.values[0].tolist(), strict=True))
             if len(stops) > search.width:
                 values = row.copy()
