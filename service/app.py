@@ -31,7 +31,7 @@ from service.http.errors import install_error_handlers
 from service.http.middleware import MIDDLEWARE
 from service.keys import KeyRing
 from service.lifecycle import Lifecycle
-from service.metrics import Metrics
+from service.metrics import Metrics, ModelStats
 from service.registry import ModelRegistry
 from service.served_model import ServedModel
 from service.settings import Settings
@@ -67,7 +67,7 @@ def create_app(
     context = _build_context(settings, models, engine)
     app = FastAPI(
         title="lstm-serve",
-        version=_version(),
+        version=version_of_service(),
         description=_DESCRIPTION,
         lifespan=_lifespan,
         docs_url=None,
@@ -110,7 +110,7 @@ def _build_context(
         settings=settings,
         registry=registry,
         states=StateCodec(seals, opens, max_age_s=settings.state_max_age_s),
-        metrics=Metrics(lambda: {m.name: m.engine.stats() for m in registry.loaded()}),
+        metrics=Metrics(lambda: {m.name: _stats_of(m) for m in registry.loaded()}),
         lifecycle=Lifecycle(),
         keys=KeyRing((k.get_secret_value() for k in settings.api_keys), settings.api_keys_file),
         quotas=Quotas(
@@ -118,6 +118,13 @@ def _build_context(
             per_key=settings.max_requests_per_key,
             per_minute=settings.requests_per_minute_per_key,
         ),
+    )
+
+
+def _stats_of(model: ServedModel) -> ModelStats:
+    engine = model.engine
+    return ModelStats(
+        engine=engine.stats(), is_ready=engine.is_ready, num_restarts=engine.num_restarts
     )
 
 
@@ -144,7 +151,7 @@ async def _load(context: AppContext) -> None:
         context.lifecycle.set_started()
 
 
-def _version() -> str:
+def version_of_service() -> str:
     try:
         return version("lstm-serve")
     except PackageNotFoundError:  # run from a checkout that is not installed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -42,9 +42,39 @@ async def live() -> Response:
 async def ready(context: Context) -> Response:
     if context.lifecycle.is_draining:
         raise unavailable("the server is shutting down")
-    if not context.registry.is_ready:
-        raise unavailable(f"model {context.registry.default_name!r} is not ready yet")
+    registry = context.registry
+    if not registry.is_ready:
+        fault = "" if registry.fault is None else "; its engine failed and is being restarted"
+        raise unavailable(f"model {registry.default_name!r} is not ready{fault or ' yet'}")
     return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/health",
+    summary="Health, by its usual name",
+    description="Readiness, where llama.cpp and vLLM have it.",
+    operation_id="health",
+    response_model=Health,
+    responses=error_responses(401, 503),
+)
+async def health(context: Context) -> Response:
+    return await ready(context)
+
+
+class Version(BaseModel):
+    version: str
+
+
+@router.get(
+    "/version",
+    summary="Version",
+    description="The service's version, in vLLM's form.",
+    operation_id="version",
+    response_model=Version,
+    responses=error_responses(401),
+)
+async def version(request: Request) -> Response:
+    return JSONResponse({"version": request.app.version})
 
 
 @router.get(

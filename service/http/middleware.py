@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.access import HostMiddleware, KeyMiddleware, QuotaMiddleware
 from service.http.dependencies import CALL, EXIT_STACK, AppContext, Call, route_path
 from service.http.errors import ApiError, as_api_error, unavailable
+from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("service.access")
@@ -68,6 +69,7 @@ class RequestMiddleware:
             metrics.in_flight.dec()
             metrics.requests.labels(route, _method(scope), str(status or 499)).inc()
             metrics.latency.labels(route).observe(time.perf_counter() - call.started)
+            _observe(metrics, call, status or 499)
             _log(call, _method(scope), route, status or 499)
 
 
@@ -218,6 +220,17 @@ MIDDLEWARE = (
     QuotaMiddleware,
     BodyMiddleware,
 )
+
+
+def _observe(metrics: Metrics, call: Call, status: int) -> None:
+    if call.model is not None:
+        metrics.observe_work(
+            call.model,
+            first_s=None if call.first_output is None else call.first_output - call.started,
+            total_s=time.perf_counter() - call.started,
+            new_tokens=call.new_tokens,
+            status=status,
+        )
 
 
 def _log(call: Call, method: str, route: str, status: int) -> None:

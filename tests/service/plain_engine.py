@@ -101,6 +101,7 @@ class PlainEngine:
     fails_after: int | None = None
     is_ready: bool = False
     fault: Exception | None = None
+    num_restarts: int = 0
     active: set[str] = field(default_factory=set)
     finished: list[str] = field(default_factory=list)
     requests: list[EngineRequest] = field(default_factory=list)

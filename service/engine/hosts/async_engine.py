@@ -95,6 +95,11 @@ class AsyncEngine(Protocol):
         """Why the engine is down, as its last attempt to start had it; None while all is well."""
         ...
 
+    @property
+    def num_restarts(self) -> int:
+        """Times that it died or hung, and was started again."""
+        ...
+
     async def start(self) -> None:
         """Load the model; returns when it is ready, raises if it cannot be."""
         ...

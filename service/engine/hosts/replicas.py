@@ -70,6 +70,11 @@ class ReplicatedEngine:
         """Of the first engine that has one."""
         return next((e.fault for e in self._engines if e.fault is not None), None)
 
+    @property
+    def num_restarts(self) -> int:
+        """Of all together."""
+        return sum(engine.num_restarts for engine in self._engines)
+
     async def start(self) -> None:
         await asyncio.gather(*(engine.start() for engine in self._engines))
         if len({engine.info.digest for engine in self._engines}) > 1:
