@@ -18,6 +18,8 @@ _COMMANDS = {
     "next-word": "next_word",
     "generate": "generate",
     "chat": "chat",
+    "check-config": "check_config",
+    "new-key": "new_key",
 }
 
 

@@ -9,6 +9,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 
 from service.admission import Quotas
 from service.api import (
@@ -81,6 +83,16 @@ def create_app(
     install_error_handlers(app)
     for middleware in reversed(MIDDLEWARE):
         app.add_middleware(middleware, context=lambda: context)
+    if settings.compress:
+        app.add_middleware(GZipMiddleware, minimum_size=4096, compresslevel=1)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
     app.openapi = partial(  # type: ignore[method-assign]
         openapi.describe_api,
         app,

@@ -29,10 +29,14 @@ logger = logging.getLogger(__name__)
 _LAST_WORDS_S = 5
 
 
-def run(settings: Settings, engine: AsyncEngine | None = None) -> None:
+def run(
+    settings: Settings,
+    engine: AsyncEngine | None = None,
+    sockets: list[socket.socket] | None = None,
+) -> None:
     """Serve until a signal. Raises what prevents the default model's loading.
 
-    engine: one for the default model that is on its way already.
+    engine: one for the default model that is on its way already; sockets: listening already.
     """
     with logging_to_stderr(settings.log_level, settings.log_format):
         app = create_app(settings, engine=engine)
@@ -43,7 +47,7 @@ def run(settings: Settings, engine: AsyncEngine | None = None) -> None:
                 "service; set LSTM_SERVE_API_KEYS",
                 settings.host,
             )
-        server.run()
+        server.run(sockets)
     if server.context.lifecycle.failure is not None:
         raise server.context.lifecycle.failure
 
@@ -68,6 +72,11 @@ class Server(uvicorn.Server):
             http=cast(Any, partial(BoundedConnection, limits=ConnectionLimits.of(settings))),
             ws="none",
             backlog=min(settings.max_connections, 2048),
+            root_path=settings.root_path,
+            forwarded_allow_ips=settings.trusted_proxies,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+            server_header=False,
             timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=_LAST_WORDS_S,
         )
@@ -126,11 +135,18 @@ class Server(uvicorn.Server):
             self.should_exit = True
             return
         default, *_ = self.context.registry.loaded()
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        address = f"[{host}]" if ":" in host else host
+        settings = self.context.settings
         for line in describe(default):
             click.echo(line)
-        click.echo(f"listening on http://{address}:{port} (API reference: /docs)")
+        click.echo(f"listening on {self._address()} (API reference: {settings.root_path}/docs)")
+
+    def _address(self) -> str:
+        listener = self.servers[0].sockets[0]
+        if listener.family == socket.AF_UNIX:
+            return f"unix:{listener.getsockname()}"
+        host, port = listener.getsockname()[:2]
+        scheme = "http" if self.context.settings.tls_certificate is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def describe(model: ServedModel) -> Iterator[str]:

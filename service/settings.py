@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +21,8 @@ from service.logs import LogFormat
 _PRETRAINED = Path(__file__).parents[1] / "models" / "pretrained"
 _MIB = 1 << 20
 _SHORTEST_STATE_KEY = 16
+_LISTS = ("api_keys", "served_model_name", "allowed_hosts", "cors_origins")
+_OF_CLIENTS = frozenset({"LSTM_SERVE_KEY"})  # examples read it; no setting
 
 
 class Settings(BaseSettings):
@@ -52,6 +56,32 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose")
+    unix_socket: Path | None = Field(
+        None, description="socket of the file system to listen on, in place of host and port"
+    )
+    tls_certificate: Path | None = Field(
+        None, description="certificate chain, PEM; with it the service speaks HTTPS"
+    )
+    tls_key: Path | None = Field(None, description="private key of the certificate, PEM")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="prefix under which a proxy, which strips it, offers the service: /lm",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="addresses whose X-Forwarded-For and -Proto are believed, with commas; * for "
+        "any, which only a server that a proxy alone can reach should say",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins of pages that may ask this service from a browser, with commas; * for "
+        "any; none by default",
+    )
+    compress: bool = Field(
+        False,
+        description="gzip answers of 4 KiB and more for clients that take it; streams never",
+    )
     device: Device = Field(EngineOptions.device, description="where models compute")
     precision: Precision = Field(
         EngineOptions.precision,
@@ -241,7 +271,9 @@ class Settings(BaseSettings):
             timeout_s=self.engine_timeout_s,
         )
 
-    @field_validator("api_keys", "served_model_name", "allowed_hosts", mode="before")
+    @field_validator(
+        "api_keys", "served_model_name", "allowed_hosts", "cors_origins", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -254,3 +286,18 @@ class Settings(BaseSettings):
         if not all(key.get_secret_value() for key in keys):
             raise ValueError("an API key must not be empty")
         return keys
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Raise ValueError for a variable that looks like a setting and is none, with the nearest one.
+
+    A misspelt variable is otherwise a setting that silently keeps its default.
+    """
+    prefix = str(Settings.model_config["env_prefix"])
+    known = [prefix + name.upper() for name in Settings.model_fields]
+    for name in sorted(environment):
+        is_ours = name.upper().startswith(prefix) and name not in _OF_CLIENTS
+        if is_ours and name.upper() not in known:
+            nearest = get_close_matches(name.upper(), known, 1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "docs/settings.md lists them"
+            raise ValueError(f"environment variable {name}: there is no such setting; {hint}")

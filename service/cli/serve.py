@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
 
 import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from service.settings import Settings
+from service.listening import ListenError, open_socket
+from service.settings import Settings, check_environment
 
 
 @runtime_checkable
@@ -24,14 +27,13 @@ def _serve(**given: Any) -> None:
 
     Each option is also an environment variable: LSTM_SERVE_PORT for --port.
     """
-    try:
-        settings = Settings(**{k: v for k, v in given.items() if v not in (None, ())})
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(map(str, fault["loc"]))
-        raise click.UsageError(f"setting {name}: {fault['msg']}") from None
+    settings = read_settings(given)
     if not settings.model.is_dir():
         raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")
+    try:
+        listener = open_socket(settings)  # before a model loads, which takes seconds
+    except ListenError as error:
+        raise click.ClickException(str(error)) from None
     # Imported now, so that --help and refusals need not wait; and the web framework, which takes
     # as long as the model, while the engine loads that.
     from service.engine.hosts.build import build_engine
@@ -42,9 +44,27 @@ def _serve(**given: Any) -> None:
     from service.server import run
 
     try:
-        run(settings, engine)
+        run(settings, engine, [listener])
     except (RuntimeError, ValueError) as error:
         raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
+
+
+def read_settings(given: Mapping[str, Any]) -> Settings:
+    """Settings of the command line over those of the environment; a fault is a usage error."""
+    try:
+        check_environment(os.environ)
+        return Settings(**{k: v for k, v in given.items() if v not in (None, ())})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(map(str, fault["loc"]))
+        raise click.UsageError(f"setting {name}: {fault['msg']}") from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def setting_options() -> list[click.Parameter]:
+    """An option for each setting."""
+    return [_option(name, field) for name, field in Settings.model_fields.items()]
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:
@@ -75,5 +95,5 @@ command = click.Command(
     "serve",
     callback=_serve,
     help=_serve.__doc__,
-    params=[_option(name, field) for name, field in Settings.model_fields.items()],
+    params=setting_options(),
 )

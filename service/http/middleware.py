@@ -10,6 +10,7 @@ import logging
 import re
 import secrets
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
@@ -88,6 +89,25 @@ class DrainMiddleware:
         await self.app(scope, receive, send)
 
 
+class HeadMiddleware:
+    """Answers HEAD as GET, with the headers alone."""
+
+    def __init__(self, app: ASGIApp, context: GetContext) -> None:  # noqa: ARG002
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        asked = {**scope, "method": "GET"}
+        await self.app(asked, receive, send_head)
+        scope["route"] = asked.get("route")  # for the log
+
+
 class BodyMiddleware:
     """Reads the body within its limit, then cancels the work if the client goes away."""
 
@@ -104,6 +124,8 @@ class BodyMiddleware:
             return
         try:
             body = await self._read(scope, receive)
+            if body and "content-encoding" in Headers(scope=scope):
+                body = await self._unpack(body, Headers(scope=scope)["content-encoding"])
         except ApiError as error:
             await _refuse(error, scope, receive, send)
             return
@@ -135,6 +157,27 @@ class BodyMiddleware:
             ) from None
         finally:
             self._num_held -= len(body)
+
+    async def _unpack(self, body: bytes, encoding: str) -> bytes:
+        """A gzip body, within the same limit as one that was sent plainly."""
+        if encoding.lower() == "identity":
+            return body
+        if encoding.lower() != "gzip":
+            raise ApiError(
+                415,
+                f"content-encoding {encoding[:40]!r}: gzip is taken, and none at all",
+                code="unsupported_encoding",
+            )
+        reader = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            unpacked = await asyncio.to_thread(reader.decompress, body, self._limit + 1)
+        except zlib.error:
+            raise ApiError(400, "the body is no valid gzip", code="invalid_gzip") from None
+        if len(unpacked) > self._limit:
+            raise self._too_large()
+        if not reader.eof:
+            raise ApiError(400, "the gzip body is cut short", code="invalid_gzip")
+        return unpacked
 
     def _check(self, size: int) -> None:
         if size > self._limit:
@@ -219,6 +262,7 @@ MIDDLEWARE = (
     DrainMiddleware,
     QuotaMiddleware,
     BodyMiddleware,
+    HeadMiddleware,
 )
 
 

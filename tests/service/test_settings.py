@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,45 @@ def test_the_command_names_what_is_wrong(arguments: list[str], message: str) -> 
     assert result.exit_code in (1, 2)
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_misspelt_variable_is_told_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSTM_SERVE_PRT", "1234")
+    for command in ("serve", "check-config"):
+        result = CliRunner().invoke(main, [command])
+        assert result.exit_code == 2
+        assert "LSTM_SERVE_PRT" in result.output
+        assert "did you mean LSTM_SERVE_PORT?" in result.output
+
+
+def test_a_port_in_use_is_told_before_a_model_loads() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for command in ("serve", "check-config"):
+            result = CliRunner().invoke(main, [command, "--port", port])
+            assert result.exit_code == 1
+            assert "Address already in use" in result.output
+
+
+def test_check_config_tells_all_that_is_wrong(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("nonsense")
+    fine = CliRunner().invoke(main, ["check-config", "--port", "0"])
+    assert fine.exit_code == 0, fine.output
+    assert "ok    model: en-small" in fine.output
+    arguments = ["--port", "0", "--model", str(tmp_path), "--api-keys-file", str(keys)]
+    bad = CliRunner().invoke(main, ["check-config", *arguments])
+    assert bad.exit_code == 1
+    assert bad.output.count("FAULT") == 2
+    assert "line 1" in bad.output
+
+
+def test_a_new_key(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["new-key", "alice", "--scopes", "use,observe"])
+    line, key = result.output.split("\n")[:2]
+    assert line.startswith("alice use,observe sha256:")
+    assert len(key) >= 40
+    assert CliRunner().invoke(main, ["new-key", "alice", "--scopes", "all"]).exit_code == 2
+    (tmp_path / "keys").write_text(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from service.served_model import ServedModel
 from service.settings import Settings
 from tests.service.conftest import Serve, running
 from tests.service.plain_engine import PlainEngine
+from tests.service.test_server import serving
 
 ROUTES = ["/health/ready", "/metrics", "/v1/models", "/docs", "/openapi.json", "/nope"]
 
@@ -186,3 +188,60 @@ async def _call(
         "root_path": "",
     }
     await app(scope, receive, send)
+
+
+async def test_head_is_get_without_its_body(client: httpx.AsyncClient) -> None:
+    for path in ("/health/live", "/health", "/v1/models", "/docs"):
+        whole, head = await client.get(path), await client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+async def test_gzip_bodies(serve: Serve) -> None:
+    body = b'{"texts": ["a"]}'
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    async with serve(max_body_bytes=1000) as client:
+        plain = (await client.post("/v1/score", content=body)).status_code
+        packed = await client.post("/v1/score", content=gzip.compress(body), headers=headers)
+        assert (plain, packed.status_code) == (400, 200)
+        for bad, status in {
+            gzip.compress(b" " * 10**7): 413,
+            b"nonsense": 400,
+            gzip.compress(body)[:-4]: 400,
+        }.items():
+            answer = await client.post("/v1/score", content=bad, headers=headers)
+            assert answer.status_code == status
+        answer = await client.post("/v1/score", content=body, headers={"content-encoding": "br"})
+        assert answer.status_code == 415
+
+
+async def test_answers_are_packed_where_it_is_set(serve: Serve) -> None:
+    for compress in (True, False):
+        async with serve(compress=compress) as client:
+            answer = await client.get("/openapi.json")
+            assert (answer.headers.get("content-encoding") == "gzip") is compress
+
+
+async def test_pages_of_other_origins_are_let_in_by_setting_alone(serve: Serve) -> None:
+    headers = {"origin": "https://a.example", "access-control-request-method": "POST"}
+    async with serve(cors_origins="https://a.example", api_keys="k") as client:
+        answer = await client.options("/v1/score", headers=headers)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
+        other = await client.options(
+            "/v1/score", headers={**headers, "origin": "https://b.example"}
+        )
+        assert "access-control-allow-origin" not in other.headers
+    async with serve() as client:
+        answer = await client.options("/v1/score", headers=headers)
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_prefix_of_a_proxy(served: ServedModel) -> None:
+    async with serving(served, root_path="/lm", api_keys="k", open_pages=False) as (_, client):
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/v1/models")).status_code == 401
+        page = await client.get("/docs", headers={"authorization": "Bearer k"})
+        assert page.status_code == 200
+        assert "/lm/openapi.json" in page.text
+        assert 'src="/lm/docs/swagger-ui-bundle.js"' in page.text
