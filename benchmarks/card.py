@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +100,26 @@ def int8_paragraph(metrics: Mapping[str, Any]) -> str:
 
 
 def recognition_paragraph(found: Mapping[str, Any]) -> str:
-    """Word error rates by the model's share of the language model score."""
-    mixes = found["wer_by_mix"]
-    return (
-        f"**Recognition** ({found['utterances']} N-best lists of a development set; language model "
-        f"scale {found['lm_scale']}, word penalty {found['word_penalty']}): word error rate "
-        f"{found['first_pass_wer']}% before; the best hypotheses of the lists have "
-        f"{found['oracle_wer']}%. After rescoring, by this model's share of the language model "
-        "score:\n\n"
-        f"| share | {' | '.join(mixes)} |\n|{'---|' * (len(mixes) + 1)}\n"
-        f"| WER % | {' | '.join(map(str, mixes.values()))} |"
-    )
+    """Word error rates with intervals, by set of N-best lists."""
+    models = "this model and an n-gram" if found["ngram"] else "this model"
+    lines = [
+        f"**Recognition** (N-best lists of development sets; {models} beside the recogniser's own "
+        "scores, models and weights chosen by cross-validation; control: those scores alone, scale "
+        "and length bonus retuned; 95% bootstrap intervals; word error rates in percent):",
+        "",
+        "| lists | | first pass | control | tuned | oracle | errors less than the control's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *starmap(_recognition_row, found["sets"].items())])
+
+
+def _recognition_row(name: str, found: Mapping[str, Any]) -> str:
+    rates = " | ".join(f"{row['wer']:.1f}" for row in found["rows"].values())
+    gain = found["over_control"]
+    low, high = gain["relative_interval"]
+    verdict = "" if found["gain"] else ", may be chance"
+    told = f"{gain['relative']:.1f}% ({low:.1f} to {high:.1f}){verdict}"
+    return f"| {name} | {found['utterances']} | {rates} | {told} |"
 
 
 def keystrokes_paragraph(found: Mapping[str, Any]) -> str:

@@ -45,17 +45,12 @@ def test_paragraphs_quote_the_metrics() -> None:
     )
     assert "12,345 tokens" in int8
     assert "+0.0030% in bits per byte, 0.0075 nats a token on average, 0.163 at most" in int8
-    text = recognition_paragraph(
-        {
-            "utterances": 3,
-            "lm_scale": 9.5,
-            "word_penalty": 0.65,
-            "first_pass_wer": 34.0,
-            "oracle_wer": 20.0,
-            "wer_by_mix": {"0.0": 34.0, "0.5": 30.5},
-        }
-    )
-    assert text.endswith("| share | 0.0 | 0.5 |\n|---|---|---|\n| WER % | 34.0 | 30.5 |")
+    rows = {name: {"wer": wer} for name, wer in (("first pass", 34.33), ("oracle", 20.0))}
+    gain = {"relative": 12.26, "relative_interval": [3.0, 20.5]}
+    own = {"utterances": 3, "rows": rows, "over_control": gain, "gain": True}
+    text = recognition_paragraph({"ngram": False, "sets": {"a": own, "b": {**own, "gain": False}}})
+    assert "| a | 3 | 34.3 | 20.0 | 12.3% (3.0 to 20.5) |" in text
+    assert text.endswith("| b | 3 | 34.3 | 20.0 | 12.3% (3.0 to 20.5), may be chance |")
 
 
 def test_further_figures_are_told_in_words() -> None:
