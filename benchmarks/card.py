@@ -114,12 +114,10 @@ def recognition_paragraph(found: Mapping[str, Any]) -> str:
 
 
 def _recognition_row(name: str, found: Mapping[str, Any]) -> str:
-    rates = " | ".join(f"{row['wer']:.1f}" for row in found["rows"].values())
-    gain = found["over_control"]
-    low, high = gain["relative_interval"]
+    rates = " | ".join(f"{wer:.1f}" for key, wer in found.items() if key.endswith("_wer"))
+    gain, low, high = found["fewer_errors"]
     verdict = "" if found["gain"] else ", may be chance"
-    told = f"{gain['relative']:.1f}% ({low:.1f} to {high:.1f}){verdict}"
-    return f"| {name} | {found['utterances']} | {rates} | {told} |"
+    return f"| {name} | {found['utterances']} | {rates} | {gain:.1f}% ({low:.1f} to {high:.1f}){verdict} |"
 
 
 def keystrokes_paragraph(found: Mapping[str, Any]) -> str:

@@ -3,9 +3,10 @@
     python -m benchmarks.recognition --nbest FILE [FILE ...] [--ngram LM] [--model DIR] [--write]
 
 FILE: N-best lists with references, in the form `lstm-serve tune` calls jsonl. Each is tuned by
-itself and all of them together: first pass; control, the lists' own scores with scale and length
-bonus retuned; tuned, with what the model (and the n-gram model) add where cross-validation keeps
-it; oracle. With --write the figures go into the checkpoint's metrics.json. Ends in one JSON line.
+itself, and those together that bring the same scores: first pass; control, the lists' own scores
+with scale and length bonus retuned; tuned, with what the model (and the n-gram model) add where
+cross-validation keeps it; oracle. With --write the figures go into the checkpoint's metrics.json.
+Ends in one JSON line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +28,47 @@ from service.asr.tuning_data import build_data
 from service.asr.tuning_report import describe, tune
 from service.language_model import LanguageModel
 
-ALL = "all of them"
+Sets = dict[str, list[NBestList]]
 
 
-def measure(sets: dict[str, list[NBestList]]) -> dict[str, Any]:
-    """A report for each set of scored lists, and for all together where there are several."""
-    if len(sets) > 1:
-        sets = {**sets, ALL: [own for lists in sets.values() for own in lists]}
+def measure(sets: Sets) -> dict[str, Any]:
+    """A report for each set of scored lists, and for those together that bring the same scores."""
     found = {}
-    for name, lists in sets.items():
+    for name, lists in {**sets, **together(sets)}.items():
         report = tune(build_data(lists, {own.id: own.reference or "" for own in lists}))
         print(f"\n{name}", *describe(report), sep="\n", file=sys.stderr)
         found[name] = report.to_dict()
     return found
 
 
-def score_sets(
-    model: LanguageModel, ngram: KenlmModel | None, paths: list[Path]
-) -> dict[str, list[NBestList]]:
+def together(sets: Sets) -> Sets:
+    """The sets whose hypotheses have scores of the same names, where there are several."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, lists in sets.items():
+        scores = {key for own in lists for h in own.hypotheses for key in h.scores}
+        groups.setdefault(tuple(sorted(scores)), []).append(name)
+    return {
+        f"{len(names)} sets with {' and '.join(scores) or 'no score'} together": [
+            own for name in names for own in sets[name]
+        ]
+        for scores, names in groups.items()
+        if len(names) > 1
+    }
+
+
+def summary(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card tells of a set. fewer_errors: than the control's, in percent, with interval."""
+    rates = {f"{name.replace(' ', '_')}_wer": row["wer"] for name, row in report["rows"].items()}
+    gain = report["over_control"]
+    return {
+        "utterances": report["utterances"],
+        **rates,
+        "fewer_errors": [gain["relative"], *gain["relative_interval"]],
+        "gain": report["gain"],
+    }
+
+
+def score_sets(model: LanguageModel, ngram: KenlmModel | None, paths: list[Path]) -> Sets:
     """The lists of each file, by its name without endings, with the models' word scores."""
     scorer = ListScorer(model, ngram)
     return {
@@ -67,10 +92,11 @@ def main() -> None:
             sets = score_sets(model, ngram, options.nbest)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(str(error))
-    result = {"ngram": options.ngram is not None, "sets": measure(sets)}
+    result: dict[str, Any] = {"ngram": options.ngram is not None, "sets": measure(sets)}
     if options.write:
+        told = {name: summary(own) for name, own in result["sets"].items()}
         checkpoint = load_checkpoint(options.model)
-        metrics = {**checkpoint.metrics, "recognition": result}
+        metrics = {**checkpoint.metrics, "recognition": {**result, "sets": told}}
         record_metrics(options.model, metrics, checkpoint.card)
     print(json.dumps({"benchmark": "recognition", "model": str(options.model), **result}))
 

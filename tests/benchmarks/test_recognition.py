@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.recognition import ALL, measure
+from dataclasses import replace
+
+from benchmarks.recognition import measure, together
 from service.asr.tuning_data import build_data
 from service.asr.tuning_report import tune
 from tests.service.asr.made_up_lists import made_up_lists
@@ -14,7 +16,18 @@ def test_each_set_and_all_together() -> None:
         "other": made_up_lists(20, model_knows=2.0, seed=2),
     }
     found = measure(sets)
-    assert list(found) == ["one", "other", ALL]
+    both = "2 sets with lm together"
+    assert list(found) == ["one", "other", both]
     alone = tune(build_data(sets["one"], {own.id: own.reference or "" for own in sets["one"]}))
     assert found["one"] == alone.to_dict()
-    assert found[ALL]["utterances"] == 40
+    assert found[both]["utterances"] == 40
+
+
+def test_only_like_goes_with_like() -> None:
+    one, other = (made_up_lists(2, model_knows=1.0, seed=own) for own in (1, 2))
+    bare = [
+        replace(own, hypotheses=tuple(replace(h, scores={}) for h in own.hypotheses))
+        for own in other
+    ]
+    assert together({"one": one, "bare": bare}) == {}
+    assert list(together({"a": bare, "b": bare})) == ["2 sets with no score together"]
