@@ -117,7 +117,8 @@ def _recognition_row(name: str, found: Mapping[str, Any]) -> str:
     rates = " | ".join(f"{wer:.1f}" for key, wer in found.items() if key.endswith("_wer"))
     gain, low, high = found["fewer_errors"]
     verdict = "" if found["gain"] else ", may be chance"
-    return f"| {name} | {found['utterances']} | {rates} | {gain:.1f}% ({low:.1f} to {high:.1f}){verdict} |"
+    told = f"{gain:.1f}% ({low:.1f} to {high:.1f}){verdict}"
+    return f"| {name} | {found['utterances']} | {rates} | {told} |"
 
 
 def keystrokes_paragraph(found: Mapping[str, Any]) -> str:
