@@ -1,3 +1,5 @@
+from typing import Any
+
 from benchmarks.card import (
     baselines_table,
     chat_paragraph,
@@ -45,7 +47,7 @@ def test_paragraphs_quote_the_metrics() -> None:
     )
     assert "12,345 tokens" in int8
     assert "+0.0030% in bits per byte, 0.0075 nats a token on average, 0.163 at most" in int8
-    own = {"utterances": 3, "first_pass_wer": 34.33, "oracle_wer": 20.0}
+    own: dict[str, Any] = {"utterances": 3, "first_pass_wer": 34.33, "oracle_wer": 20.0}
     own |= {"fewer_errors": [12.26, 3.0, 20.5], "gain": True}
     text = recognition_paragraph({"ngram": False, "sets": {"a": own, "b": {**own, "gain": False}}})
     assert "| a | 3 | 34.3 | 20.0 | 12.3% (3.0 to 20.5) |" in text
