@@ -24,7 +24,7 @@ from service.api import (
     score,
     tokenize,
 )
-from service.api.openai import routes as openai_routes
+from service.api.openai import embeddings, respond, routes
 from service.engine.hosts.async_engine import AsyncEngine
 from service.engine.hosts.build import EngineFactory
 from service.http import openapi
@@ -44,7 +44,9 @@ _ROUTERS = (
     rescore.router,
     next_token.router,
     next_word.router,
-    openai_routes.router,
+    routes.router,
+    respond.router,
+    embeddings.router,
     model_list.router,
     tokenize.router,
     reload.router,

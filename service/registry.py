@@ -99,6 +99,11 @@ class ModelRegistry:
         """The models that are in memory now."""
         return [e.loaded.model for e in self._entries.values() if e.loaded is not None]
 
+    @property
+    def aliases(self) -> list[str]:
+        """Further names of the default model."""
+        return sorted(self._aliases)
+
     def names(self) -> list[str]:
         """Every name served, the default one first."""
         self._scan()

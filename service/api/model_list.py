@@ -39,6 +39,10 @@ class ModelDescription(BaseModel):
     object: Literal["model"] = "model"
     created: int = Field(description="unix time")
     owned_by: Literal["lstm-serve"] = "lstm-serve"
+    root: str = Field(description="the name without aliases")
+    max_model_len: int = Field(
+        description="tokens one request may hold; the model itself has no limit"
+    )
     is_default: bool
     is_loaded: bool = Field(description="in memory now; others are loaded on first use")
     architecture: Architecture
@@ -83,6 +87,9 @@ async def list_models(context: Context) -> Response:
             data.append(_describe(context, await context.registry.facts(name)))
         except CheckpointError as error:
             logger.warning("model %r is left out: %s", name, error)
+    default = next((model for model in data if model["is_default"]), None)
+    if default is not None:
+        data += [{**default, "id": alias} for alias in context.registry.aliases]
     return JSONBody({"object": "list", "data": data})
 
 
@@ -118,6 +125,8 @@ def _describe(context: AppContext, facts: ModelFacts) -> dict[str, Any]:
         "object": "model",
         "created": facts.created,
         "owned_by": "lstm-serve",
+        "root": facts.name,
+        "max_model_len": context.settings.max_prompt_tokens,
         "is_default": facts.name == context.registry.default_name,
         "is_loaded": engine is not None,
         "architecture": {

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.tokenizer import Tokenizer
 from service.api.client import off_loop
+from service.api.openai.chat import check_messages, conversation_prompt, template_of
+from service.api.openai.requests import ChatMessage, Messages
 from service.api.schemas import ModelName, RequestModel, TokenIds, error_responses
 from service.http.dependencies import Context, resolve_model
-from service.http.errors import check_token_ids
+from service.http.errors import check_token_ids, invalid
 from service.http.json_body import JSONBody, StrictRoute
+from service.served_model import ServedModel
+from service.text.conversation import Conversation
+from service.text.history import begin
 
 router = APIRouter(route_class=StrictRoute, tags=["tokenizer"])
 
@@ -20,8 +27,13 @@ class TokenizeRequest(RequestModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "the cat sat"}]})
 
     model: ModelName = "default"
-    prompt: str
-    add_special_tokens: bool = Field(True, description="put begin-of-sequence first")
+    prompt: str | None = Field(None, description="a text; or `messages`, in its place")
+    messages: Messages | None = Field(None, description="a conversation, in the model's template")
+    add_generation_prompt: bool = Field(
+        True, description="open the assistant's turn after the messages"
+    )
+    continue_final_message: bool = Field(False, description="leave the last message open")
+    add_special_tokens: bool | None = Field(None, description="put begin-of-sequence first (true)")
     return_token_strs: bool = Field(False, description="return SentencePiece's names, too")
 
 
@@ -61,6 +73,10 @@ class TokenizerInfo(BaseModel):
     )
     normalizer: str
     chat_template: dict[str, Any] | None
+    jinja_chat_template: str | None = Field(
+        description="the same as Hugging Face's tokenizers write it. Texts that spell a control "
+        "token are text here, and would be control tokens there"
+    )
 
 
 @router.post(
@@ -74,9 +90,16 @@ class TokenizerInfo(BaseModel):
 async def tokenize(
     request: Request, context: Context, body: Annotated[TokenizeRequest, Body()]
 ) -> Response:
-    tokenizer = (await resolve_model(request, body.model)).tokenizer
-    tokens = await off_loop(len(body.prompt), tokenizer.encode, body.prompt)
-    if body.add_special_tokens:
+    model = await resolve_model(request, body.model)
+    tokenizer = model.tokenizer
+    if (body.prompt is None) == (body.messages is None):
+        raise invalid("prompt", "or messages is required: one of the two")
+    if body.messages is not None:
+        tokens = await _conversation(body, body.messages, model)
+    else:
+        text = body.prompt or ""
+        tokens = await off_loop(len(text), tokenizer.encode, text)
+    if body.add_special_tokens is not False:
         tokens = [tokenizer.bos_id, *tokens]
     return JSONBody(
         {
@@ -86,6 +109,22 @@ async def tokenize(
             "token_strs": list(map(tokenizer.piece, tokens)) if body.return_token_strs else None,
         }
     )
+
+
+async def _conversation(
+    body: TokenizeRequest, messages: Sequence[ChatMessage], model: ServedModel
+) -> list[int]:
+    """The tokens of messages as a chat request would send them, without begin-of-sequence."""
+    conversation = Conversation(template_of(model))
+    check_messages(messages, conversation.template)
+    prompt = await conversation_prompt(
+        conversation,
+        begin(model.tokenizer, bos=False),
+        messages,
+        opens=body.add_generation_prompt,
+        continues=body.continue_final_message,
+    )
+    return list(prompt.ids)
 
 
 @router.post(
@@ -124,5 +163,21 @@ async def tokenizer_info(context: Context) -> Response:
             "control_tokens": dict(tokenizer.control_ids),
             "normalizer": tokenizer.normalizer,
             "chat_template": facts.chat_template,
+            "jinja_chat_template": _jinja(facts.chat_template, tokenizer),
         }
+    )
+
+
+def _jinja(template: Mapping[str, Any] | None, tokenizer: Tokenizer) -> str | None:
+    if template is None:
+        return None
+    roles, end = template["roles"], template["end_of_turn"]
+    openings = "".join(
+        f"{{%- {'if' if place == 0 else 'elif'} message['role'] == '{role}' %}}{piece}"
+        for place, (role, piece) in enumerate(roles.items())
+    )
+    return (
+        f"{tokenizer.piece(tokenizer.bos_id)}{{%- for message in messages %}}"
+        f"{openings}{{%- endif %}}{{{{ message['content'] }}}}{end}{{%- endfor %}}"
+        f"{{%- if add_generation_prompt %}}{roles['assistant']}{{%- endif %}}"
     )

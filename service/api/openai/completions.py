@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient, off_loop
@@ -15,13 +14,11 @@ from service.api.openai.known_fields import (
     refuse_unserved,
     unknown_stream_options,
 )
-from service.api.openai.requests import CompletionRequest
+from service.api.openai.requests import CompletionRequest, Source, split_prompt
 from service.api.openai.sampling_params import num_alternatives, resolve, sampling_params
 from service.http.errors import check_count, check_token_ids, invalid
 from service.sampling_fields import drawn_seed
 from service.text.history import History, Prompt, begin
-
-Source = str | Sequence[int]
 
 
 async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
@@ -70,7 +67,7 @@ async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
 
 async def _prompts(client: ModelClient, body: CompletionRequest) -> tuple[list[Prompt], int]:
     """The prompts, and how many begin-of-sequence tokens were put before them, in all."""
-    sources = _split(body.prompt)
+    sources = split_prompt(body.prompt)
     tokenizer = client.tokenizer
     check_count("prompt", len(sources), client.settings.max_texts, "prompts")
     for index, source in enumerate(sources):
@@ -111,14 +108,3 @@ def _truncated(
         ids = tokenizer.encode(source) if isinstance(source, str) else source
         kept.append(ids[-count:] if len(ids) > count else source)
     return kept
-
-
-def _split(prompt: str | list[str] | list[int] | list[list[int]]) -> list[Source]:
-    if isinstance(prompt, str):
-        return [prompt]
-    many: list[Source] = []
-    for part in prompt:
-        if isinstance(part, int):
-            return [cast(list[int], prompt)]
-        many.append(part)
-    return many

@@ -136,7 +136,7 @@ async def answer_whole(job: Job) -> JSONBody:
     """The answer, once all of it is generated."""
     generation = start(job)
     await generation.run_to_end()
-    choices = await _choices(job, generation)
+    choices = await finished_choices(job, generation)
     guided = await _guided_choices(job)
     num_listed = generation.num_tokens * (job.form.logprobs is not None)
     num_listed += job.num_prompt_tokens * (job.prompt_top is not None)
@@ -172,7 +172,7 @@ def start(job: Job) -> Generation:
     return Generation(job.client, work, job.prompts, rules)
 
 
-async def _choices(job: Job, generation: Generation) -> list[Choice]:
+async def finished_choices(job: Job, generation: Generation) -> list[Choice]:
     """What is returned of what was generated, in the order of prompts and then of samples."""
     chosen: list[tuple[int, Continuation]] = []
     for number in range(len(job.prompts)):

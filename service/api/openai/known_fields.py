@@ -41,7 +41,6 @@ _GENERATION: Mapping[str, Refused] = {
     "web_search_options": Refused(OPENAI),
     "reasoning_effort": Refused(OPENAI, ("none",)),
     "verbosity": Refused(OPENAI, ("medium",)),
-    "store": Refused(OPENAI, (False,)),
     "mm_processor_kwargs": Refused(VLLM, ({},)),
     "image_data": Refused(LLAMA_CPP, ([],)),
     "thinking_token_budget": Refused(VLLM),
@@ -127,6 +126,29 @@ REFUSED_CHAT: Mapping[str, Refused] = MappingProxyType(
         "media_io_kwargs": Refused(VLLM, ({},)),
     }
 )
+REFUSED_RESPONSES: Mapping[str, Refused] = MappingProxyType(
+    {
+        **_GENERATION,
+        "messages": Refused(OPENAI, (), "input"),
+        "max_tokens": Refused(OPENAI, (), "max_output_tokens"),
+        "max_completion_tokens": Refused(OPENAI, (), "max_output_tokens"),
+        "n": Refused(OPENAI, (1,), "/v1/chat/completions"),
+        "stop": Refused(OPENAI, ([],), "/v1/chat/completions"),
+        "include": Refused(OPENAI, ([],)),
+        "top_logprobs": Refused(OPENAI, (0,), "/v1/chat/completions"),
+        "response_format": Refused(OPENAI, ({"type": "text"},), "text.format"),
+        "background": Refused(OPENAI, (False,)),
+        "stream_options": Refused(
+            OPENAI, ({}, {"include_obfuscation": True}, {"include_obfuscation": False})
+        ),
+        "conversation": Refused(OPENAI, (), "previous_response_id"),
+        "max_tool_calls": Refused(OPENAI),
+        "prompt": Refused(OPENAI, (), "input"),
+        "reasoning": Refused(OPENAI, ({}, {"effort": "none"})),
+        "truncation": Refused(OPENAI, ("disabled", "auto")),
+        "context_management": Refused(OPENAI),
+    }
+)
 REFUSED_MESSAGE: Mapping[str, Refused] = MappingProxyType(
     {
         "tool_calls": Refused(OPENAI, ([],)),
@@ -144,6 +166,7 @@ REFUSED_STREAM_OPTIONS: Mapping[str, Refused] = MappingProxyType(
 WITHOUT_EFFECT: Mapping[str, str] = MappingProxyType(
     {
         "metadata": OPENAI,
+        "store": OPENAI,
         "service_tier": OPENAI,
         "safety_identifier": OPENAI,
         "prompt_cache_key": OPENAI,

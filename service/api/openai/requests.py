@@ -7,7 +7,8 @@ fields that the schemas do not know is in `known_fields`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
@@ -47,7 +48,9 @@ def _kind(value: Any) -> str | None:
     return {str: "text", int: "id", dict: "part"}.get(type(value))
 
 
-def _either(expected: str) -> Discriminator:
+def either(expected: str) -> Discriminator:
+    """Of members tagged "text", "list of text", "list of id", "list of part" (objects), and so on;
+    `expected` is told of any other value."""
     return Discriminator(_kind, custom_error_type="wrong_form", custom_error_message=expected)
 
 
@@ -59,14 +62,29 @@ PromptField = Annotated[
     | Annotated[list[str], _FULL_LIST, Tag("list of text")]
     | Annotated[PromptIds, Tag("list of id")]
     | Annotated[list[PromptIds], _FULL_LIST, Tag("list of list of id")],
-    _either("must be a string, a list of strings, a list of token ids or a list of those"),
+    either("must be a string, a list of strings, a list of token ids or a list of those"),
 ]
+Source = str | Sequence[int]
+
+
+def split_prompt(prompt: str | list[str] | list[int] | list[list[int]]) -> list[Source]:
+    """The prompts of a `PromptField`, one by one."""
+    if isinstance(prompt, str):
+        return [prompt]
+    many: list[Source] = []
+    for part in prompt:
+        if isinstance(part, int):
+            return [cast(list[int], prompt)]
+        many.append(part)
+    return many
+
+
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
 Choice = Annotated[str, Field(max_length=MAX_CHOICE_LENGTH)]
 StopField = Annotated[
     Annotated[StopString, Tag("text")]
     | Annotated[list[StopString], Field(max_length=MAX_STOPS, fail_fast=True), Tag("list of text")],
-    _either(f"must be a string or a list of at most {MAX_STOPS} strings"),
+    either(f"must be a string or a list of at most {MAX_STOPS} strings"),
 ]
 
 
@@ -256,7 +274,7 @@ class TextPart(RequestModel):
 
 ContentField = Annotated[
     Annotated[str, Tag("text")] | Annotated[list[TextPart], _FULL_LIST, Tag("list of part")],
-    _either('must be a string or a list of {"type": "text", "text": ...}'),
+    either('must be a string or a list of {"type": "text", "text": ...}'),
 ]
 
 

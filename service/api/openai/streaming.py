@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from fastapi import Request, Response
 
 from service.api.openai.generation import Generation, News
 from service.api.openai.jobs import Job, start, states_after
 from service.http.dependencies import exit_stack
-from service.http.errors import as_api_error
+from service.http.errors import ApiError, as_api_error
 from service.http.sse import DONE, EventStream, event
 from service.text.generated_text import Continuation, FinishReason
 
 logger = logging.getLogger(__name__)
 
 
-async def answer_in_parts(request: Request, job: Job) -> Response:
-    """A stream, once the engine has begun: what it refuses is still answered by a status."""
+Events = Callable[
+    [Job, Generation, asyncio.Task[News], AsyncGenerator[News]], AsyncGenerator[bytes]
+]
+"""From a running job, its first news and those that follow, to the bytes of a stream."""
+
+
+async def answer_in_parts(request: Request, job: Job, events: Events | None = None) -> Response:
+    """A stream, once the engine has begun: what it refuses is still answered by a status.
+
+    events: those of the stream, where they are not those of completions.
+    """
     generation = start(job)
     heartbeat_s = job.client.settings.heartbeat_s
     news = generation.run()
@@ -34,7 +43,7 @@ async def answer_in_parts(request: Request, job: Job) -> Response:
     await asyncio.wait({first}, timeout=heartbeat_s)
     if first.done():
         first.result()
-    return EventStream(_events(job, generation, first, news), heartbeat_s=heartbeat_s)
+    return EventStream((events or _events)(job, generation, first, news), heartbeat_s=heartbeat_s)
 
 
 async def _next(news: AsyncGenerator[News]) -> News:
@@ -53,10 +62,15 @@ async def _events(
             yield job.form.usage_chunk(usage)
     except Exception as error:
         refusal = as_api_error(error)
-        if refusal.status_code == 500:
-            logger.exception("a stream failed")
+        log_failure(refusal)
         yield event(refusal.body)
     yield DONE
+
+
+def log_failure(refusal: ApiError) -> None:
+    """To be called where a stream's failure is caught: what nobody foresaw is in the log."""
+    if refusal.status_code == 500:
+        logger.exception("a stream failed")
 
 
 async def _chunks(

@@ -63,3 +63,13 @@ async def test_unknown_model_is_a_404_everywhere(client: httpx.AsyncClient) -> N
 async def test_a_name_is_no_path(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.post("/v1/score", json={"texts": ["a"], "model": name})
     assert answer.status_code == 404
+
+
+async def test_an_alias_is_listed_with_the_name_behind_it(serve: Serve) -> None:
+    async with serve(served_model_name="gpt-4o,other") as client:
+        data = (await client.get("/v1/models")).json()["data"]
+        described = [(model["id"], model["root"]) for model in data]
+        assert described == [("tiny", "tiny"), ("gpt-4o", "tiny"), ("other", "tiny")]
+        assert {model["max_model_len"] for model in data} == {1 << 20}
+        body = {"texts": ["a"], "model": "gpt-4o"}
+        assert (await client.post("/v1/score", json=body)).status_code == 200

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -45,3 +47,39 @@ async def test_tokenizer_info(client: httpx.AsyncClient, tokenizer: Tokenizer) -
     assert (info["eos_token"], info["eos_token_id"]) == ("</s>", tokenizer.eos_id)
     assert info["control_tokens"] == dict(tokenizer.control_ids)
     assert (info["vocab_size"], info["normalizer"]) == (tokenizer.vocab_size, "identity")
+
+
+async def test_a_conversation_is_tokenized_as_a_chat_sends_it(client: httpx.AsyncClient) -> None:
+    messages = [{"role": "user", "content": "How are <|end|> you?"}]
+    forms: list[dict[str, Any]] = [
+        {},
+        {"add_generation_prompt": False},
+        {"continue_final_message": True, "add_generation_prompt": False},
+    ]
+    for fields in forms:
+        body = {"messages": messages, **fields}
+        tokens = (await client.post("/tokenize", json=body)).json()["tokens"]
+        chat = {**body, "max_tokens": 1, "return_token_ids": True}
+        answer = (await client.post("/v1/chat/completions", json=chat)).json()
+        assert tokens == answer["prompt_token_ids"]
+    wrongs: list[dict[str, Any]] = [{}, {"prompt": "a", "messages": messages}]
+    for wrong in wrongs:
+        response = await client.post("/tokenize", json=wrong)
+        assert response.status_code == 400
+        assert response.json()["error"]["param"] == "prompt"
+
+
+async def test_the_template_in_jinja_says_the_same(
+    client: httpx.AsyncClient, tokenizer: Tokenizer
+) -> None:
+    jinja2 = pytest.importorskip("jinja2", reason="jinja2 is not installed")
+    info = (await client.get("/tokenizer_info")).json()
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "How are you?"},
+    ]
+    template = jinja2.Template(info["jinja_chat_template"])
+    text = template.render(messages=messages, add_generation_prompt=True)
+    body = {"messages": messages, "return_token_strs": True}
+    tokens = (await client.post("/tokenize", json=body)).json()["tokens"]
+    assert text == tokenizer.decode(tokens, skip_control=False)

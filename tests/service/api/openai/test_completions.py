@@ -339,7 +339,7 @@ async def test_a_model_by_name(client: httpx.AsyncClient) -> None:
         ({"suffix": "x"}, "suffix"),
         ({"response_format": {"type": "yaml"}}, "response_format"),
         ({"messages": []}, "messages"),
-        ({"store": 1}, "store"),
+        ({"skip_special_tokens": 1}, "skip_special_tokens"),
         ({"n": 3, "best_of": 2}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

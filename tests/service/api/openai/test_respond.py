@@ -1,0 +1,131 @@
+"""`POST /v1/responses` against chat completions, which it is another form of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from service.api.openai.respond import ResponsesAnswer
+
+URL, CHAT = "/v1/responses", "/v1/chat/completions"
+BASE: dict[str, Any] = {"input": "How are you?", "seed": 3, "max_output_tokens": 40}
+
+
+async def respond(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    response = await client.post(URL, json={**BASE, **fields})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    ResponsesAnswer.model_validate(answer)
+    return answer
+
+
+def text_of(answer: dict[str, Any]) -> str:
+    (item,) = answer["output"]
+    (part,) = item["content"]
+    text: str = part["text"]
+    return text
+
+
+async def chat(client: httpx.AsyncClient, messages: list[Any], **fields: Any) -> dict[str, Any]:
+    body = {"messages": messages, "seed": 3, "max_tokens": 40, **fields}
+    answer: dict[str, Any] = (await client.post(CHAT, json=body)).json()
+    return answer
+
+
+async def test_it_says_what_a_chat_says(client: httpx.AsyncClient) -> None:
+    answer = await respond(client, instructions="Be kind.")
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "How are you?"},
+    ]
+    same = await chat(client, messages)
+    assert text_of(answer) == same["choices"][0]["message"]["content"]
+    reason = same["choices"][0]["finish_reason"]
+    assert answer["status"] == ("completed" if reason == "stop" else "incomplete")
+    usage = answer["usage"]
+    assert usage["input_tokens"] == same["usage"]["prompt_tokens"]
+    assert usage["output_tokens"] == same["usage"]["completion_tokens"]
+    parts = [{"type": "input_text", "text": "How are "}, {"type": "input_text", "text": "you?"}]
+    by_items = await respond(
+        client,
+        input=[{"role": "system", "content": "Be kind."}, {"role": "user", "content": parts}],
+    )
+    assert by_items["output"][0]["content"] == answer["output"][0]["content"]
+
+
+async def test_an_id_goes_on_where_its_answer_ended(client: httpx.AsyncClient) -> None:
+    first = await respond(client)
+    second = await respond(client, input="And then?", previous_response_id=first["id"])
+    whole = await respond(
+        client,
+        input=[
+            {"role": "user", "content": "How are you?"},
+            first["output"][0],
+            {"role": "user", "content": "And then?"},
+        ],
+    )
+    assert text_of(second) == text_of(whole)
+    assert second["previous_response_id"] == first["id"]
+    assert second["usage"]["input_tokens"] < whole["usage"]["input_tokens"]
+
+
+async def test_a_stream_tells_the_same_answer(client: httpx.AsyncClient) -> None:
+    whole = await respond(client)
+    response = await client.post(URL, json={**BASE, "stream": True})
+    events = []
+    for block in response.text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        event = json.loads(data.removeprefix("data: "))
+        assert name == f"event: {event['type']}"
+        events.append(event)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    kinds = [event["type"].removeprefix("response.") for event in events]
+    assert kinds[:4] == ["created", "in_progress", "output_item.added", "content_part.added"]
+    assert kinds[-4:-1] == ["output_text.done", "content_part.done", "output_item.done"]
+    deltas = [event["delta"] for event in events if event["type"].endswith("delta")]
+    assert len(deltas) > 2
+    assert "".join(deltas) == text_of(whole)
+    last = events[-1]["response"]
+    assert text_of(last) == text_of(whole)
+    assert last["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
+    more = {"input": "And then?"}
+    assert text_of(await respond(client, **more, previous_response_id=last["id"])) == text_of(
+        await respond(client, **more, previous_response_id=whole["id"])
+    )
+
+
+async def test_json_of_a_schema(client: httpx.AsyncClient) -> None:
+    pytest.importorskip("llguidance", reason="the extra 'guided' is not installed")
+    form = {"type": "json_schema", "name": "x", "schema": {"const": {"a": 1}}, "strict": True}
+    answer = await respond(client, text={"format": form})
+    assert json.loads(text_of(answer)) == {"a": 1}
+
+
+async def test_unknown_fields_are_told(client: httpx.AsyncClient) -> None:
+    answer = await respond(client, strange=1, metadata={"a": "b"}, store=True, tools=[])
+    assert answer["ignored_fields"] == ["strange"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": []}, "input"),
+        ({"input": [{"type": "function_call_output", "call_id": "1", "output": ""}]}, "input.0"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"background": True}, "background"),
+        ({"max_tokens": 5}, "max_tokens"),
+        ({"previous_response_id": "resp_x"}, "state"),
+        ({"previous_response_id": "x"}, "previous_response_id"),
+        ({"temperature": 3}, "temperature"),
+    ],
+)
+async def test_refusals_name_the_field(
+    client: httpx.AsyncClient, fields: dict[str, Any], param: str
+) -> None:
+    response = await client.post(URL, json={**BASE, **fields})
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"].startswith(param)
