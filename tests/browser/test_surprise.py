@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import re
 
 import httpx
@@ -138,3 +139,33 @@ def test_odd_white_space_and_other_scripts_survive(open_page: Open) -> None:
     # A point stands for each token that has no character of its own, an arrow for a newline.
     shown = page.locator(".coloured").inner_text().replace("·", "")
     assert "two  spaces↵\n↵\nКошка 🙂 <b>&amp;</b>↵\nend" in shown
+
+
+def test_as_many_words_as_possible_are_paired(open_page: Open) -> None:
+    """Against the length of the longest common subsequence, counted here."""
+    page = open_page()
+    numbers = random.Random(2)
+    pairs = [[numbers.choices("abc", k=numbers.randint(0, 9)) for _ in "12"] for _ in range(200)]
+    found = page.evaluate(
+        """async (pairs) => {
+            const { align } = await import("./static/align.js");
+            return pairs.map(([first, second]) => align(first, second));
+        }""",
+        pairs,
+    )
+    for (first, second), places in zip(pairs, found, strict=True):
+        assert all(first[i] == second[j] for i, j in places)
+        assert places == sorted(places)
+        assert len({i for i, _ in places}) == len({j for _, j in places}) == len(places)
+        assert len(places) == longest_common_subsequence(first, second)
+
+
+def longest_common_subsequence(first: list[str], second: list[str]) -> int:
+    if not first or not second:
+        return 0
+    if first[0] == second[0]:
+        return 1 + longest_common_subsequence(first[1:], second[1:])
+    return max(
+        longest_common_subsequence(first[1:], second),
+        longest_common_subsequence(first, second[1:]),
+    )
