@@ -1,4 +1,4 @@
-"""One command per stage: `python -m training train`, `widen`, `evaluate`, `prepare` and so on."""
+"""One command per stage: `lstm-train train`, `adapt`, `evaluate`, `prepare` and so on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,23 @@ import argparse
 import errno
 import sys
 
-from training.cli import adapt, diagnose, evaluate, ngram, prepare, study, train, widen
+from training.cli import (
+    adapt,
+    compare,
+    diagnose,
+    evaluate,
+    export,
+    ngram,
+    prepare,
+    study,
+    train,
+    widen,
+)
 
+_COMMANDS = (
+    *(train, adapt, widen, evaluate, compare, export),
+    *(prepare, ngram, diagnose, study),
+)
 EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
 
@@ -34,9 +49,20 @@ def _advice(error: Exception) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     # argparse, since an option must take several files: --corpus A B C
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="lstm-train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (train, adapt, widen, evaluate, prepare, ngram, diagnose, study):
+    for command in (
+        train,
+        adapt,
+        widen,
+        evaluate,
+        compare,
+        export,
+        prepare,
+        ngram,
+        diagnose,
+        study,
+    ):
         name = command.__name__.rpartition(".")[2]
         command.add_options(commands.add_parser(name, help=command.HELP))
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ def model_card(name: str, checkpoint: Checkpoint) -> str:
     """The README.md of a checkpoint that `training` made, from its own record and metrics."""
     training = checkpoint.training
     parts = [
+        _front_matter(checkpoint),
         f"# {name}",
         training["config"]["description"] or "A recurrent language model.",
         _shape(checkpoint),
@@ -24,6 +26,51 @@ def model_card(name: str, checkpoint: Checkpoint) -> str:
         _measured(checkpoint.metrics),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def with_measured(card: str, text: str, section: str) -> str:
+    """The card with `text` in place of what was measured before; a person's words all stay.
+
+    It stands between two marker lines of its section; a card without them gets them at its end.
+    """
+    begin, end = (f"<!-- {mark} {section} -->" for mark in ("measured:", "end of"))
+    block = f"{begin}\n{text}\n{end}"
+    before, found, rest = card.partition(begin)
+    if not found:
+        return f"{card.rstrip()}\n\n{block}\n".lstrip()
+    _, closed, after = rest.partition(end)
+    return f"{before}{block}{after}" if closed else f"{before}{block}\n{rest}"
+
+
+def _front_matter(checkpoint: Checkpoint) -> str:
+    """What model hubs read: YAML, whose strings are written as JSON's."""
+    origin, config = checkpoint.training["origin"], checkpoint.model
+    spdx = _SPDX.get(origin["license"].lower())
+    lines = [
+        "library_name: lstm-serve",
+        f"model_type: {config.architecture}",
+        "pipeline_tag: text-generation",
+        f"license: {spdx or 'other'}",
+        *([] if spdx else [f"license_name: {json.dumps(origin['license'])}"]),
+        f"tags: {json.dumps(['language-model', config.architecture, 'recurrent'])}",
+        *([f"base_model: {json.dumps(origin['base'])}"] if origin["base"] else []),
+        "metrics: [perplexity]",
+    ]
+    return "---\n" + "\n".join(lines) + "\n---"
+
+
+_SPDX = {
+    "mit": "mit",
+    "apache-2.0": "apache-2.0",
+    "cc0": "cc0-1.0",
+    "cc0 1.0": "cc0-1.0",
+    "cc0-1.0": "cc0-1.0",
+    "cc by 4.0": "cc-by-4.0",
+    "cc-by-4.0": "cc-by-4.0",
+    "cc by-sa 4.0": "cc-by-sa-4.0",
+    "cc-by-sa-4.0": "cc-by-sa-4.0",
+    "cc by-sa 3.0": "cc-by-sa-3.0",
+}
 
 
 def _shape(checkpoint: Checkpoint) -> str:
@@ -73,9 +120,11 @@ def _run(training: Mapping[str, Any]) -> str:
 
 def _measured(metrics: Mapping[str, Any]) -> str:
     loss = metrics["valid_loss_nats_per_token"]
-    text = f"Validation loss while training: {loss:.4f} nats a token."
-    if not (files := metrics.get("evaluations")):
-        return text
+    return f"Validation loss while training: {loss:.4f} nats a token."
+
+
+def evaluations_table(files: Mapping[str, Mapping[str, float]]) -> str:
+    """What `lstm-train evaluate --record` measured, by text."""
     rows = [
         f"| {name} | {m['bits_per_byte']:.4f} | {m['word_perplexity']:.2f} | "
         f"{m['token_perplexity']:.2f} |"
@@ -83,7 +132,7 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     ]
     head = "| text | bits a byte | word perplexity | token perplexity |\n|---|---|---|---|\n"
     note = (
-        "Of the stored weights, state carried through the text, by `python -m training evaluate`; "
+        "Of the stored weights, state carried through the text, by `lstm-train evaluate`; "
         "words and lines, stripped lines and newlines are counted as its documentation says."
     )
-    return f"{text}\n\n{head}" + "\n".join(rows) + f"\n\n{note}"
+    return head + "\n".join(rows) + f"\n\n{note}"

@@ -89,7 +89,7 @@ def evaluate_file(
     line_end: LineEnd = "newline",
 ) -> Measure:
     """Measure one file, in one pass with carried state, or afresh at every line."""
-    sequences, lines = _sequences(tokenizer, path, restart_lines, line_end)
+    sequences, lines = sequences_of(tokenizer, path, restart_lines, line_end)
     if not lines:
         raise CorpusError(f"{path} is empty: there is nothing to measure")
     unknown = tokenizer.piece_to_id(UNKNOWN)
@@ -102,7 +102,7 @@ def evaluate_stateful(
     tokenizer: Tokenizer, path: Path, losses: Callable[[Tensor], Tensor]
 ) -> Measure:
     """As `evaluate_file` in one pass over plain text, with losses (T,) from ids (T + 1,)."""
-    sequences, lines = _sequences(tokenizer, path, restart=False, line_end="newline")
+    sequences, lines = sequences_of(tokenizer, path, restart=False, line_end="newline")
     if ".jsonl" in path.suffixes or not lines:
         raise CorpusError(f"{path}: the stateful measures take plain text that is not empty")
     nll = losses(torch.tensor(sequences[0].ids)).double().sum()
@@ -119,7 +119,7 @@ def _measure(nll: float, tokens: int, lines: Sequence[str]) -> Measure:
     )
 
 
-def _sequences(
+def sequences_of(
     tokenizer: Tokenizer, path: Path, restart: bool, line_end: LineEnd
 ) -> tuple[list[Scored], list[str]]:
     """Independent sequences of the file, and its lines."""

@@ -1,4 +1,4 @@
-"""After training: what is measured on the best checkpoint and written into it."""
+"""After training: what is measured on the best checkpoint, and written into and beside it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,44 @@ from pathlib import Path
 
 from models.activation_scales import INT8_LOSS_METRIC, int8_is_negligible
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
+from training.card import with_measured
 from training.data import TokenStreams
 from training.distributed import say
-from training.int8 import int8_relative_loss, sample_ids
+from training.int8 import has_int8_form, int8_relative_loss, sample_ids
 from training.preparation import shards_of, stored_config
+from training.report import bars, build_report
 from training.shards import Shard
 
+REPORT = "report.html"
 _INT8_STREAMS = 16
 
 
 def finish(out: Path, folder: Path) -> None:
-    """Measure what the service wants to know of a checkpoint, on the run's validation text."""
+    """The loss by int8 that the service asks for, and the report: terminal, card, `report.html`."""
     checkpoint = load_checkpoint(out)
-    _, valid = shards_of(folder, stored_config(folder), checkpoint.model.vocab_size)
-    loss = int8_loss(checkpoint, valid)
+    train, valid = shards_of(folder, stored_config(folder), checkpoint.model.vocab_size)
+    metrics = dict(checkpoint.metrics)
+    if (loss := int8_loss(checkpoint, valid)) is not None:
+        metrics[INT8_LOSS_METRIC] = loss
+    report = build_report(checkpoint, out, train, valid)
+    metrics["validation"] = {name: dict(row) for name, row in report.rows.items()}
+    card = with_measured(checkpoint.card, report.markdown(), "validation")
+    record_metrics(out, metrics, card)
+    curves = folder / "curves.png"
+    pictures = {"Bits a byte": bars(report)}
+    if curves.exists():
+        pictures["The run"] = curves.read_bytes()
+    (out / REPORT).write_text(report.page(pictures), encoding="utf-8")
+    for line in filter(None, report.lines()):
+        say(line)
     if loss is not None:
-        record_metrics(out, {**checkpoint.metrics, INT8_LOSS_METRIC: loss}, checkpoint.card)
         say(describe_int8(loss))
+    say(f"report: {out / REPORT}")
 
 
 def int8_loss(checkpoint: Checkpoint, valid: Shard) -> float | None:
     """Relative loss by int8 arithmetic on a text; None where there is no int8 form."""
-    if checkpoint.model.architecture != "lstm" or checkpoint.model.adaptive_cutoffs:
+    if not has_int8_form(checkpoint.model):
         return None
     streams = min(_INT8_STREAMS, max(1, valid.num_tokens // 64))
     return int8_relative_loss(checkpoint, sample_ids(TokenStreams(valid, streams, seed=0)))

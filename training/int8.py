@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from models.activation_scales import calibrate
 from models.checkpoint import Checkpoint
+from models.config import ModelConfig
 from models.weights import quantize_rows
 from training.data import Position, TokenStreams
 from training.evaluate import model_of
@@ -44,13 +45,18 @@ class IntegerProduct:
         return (integers @ self.weight.T).float() * (self.scales * self.step)
 
 
+def has_int8_form(config: ModelConfig) -> bool:
+    """Whether the service can compute a network in int8."""
+    return config.architecture == "lstm" and not config.adaptive_cutoffs
+
+
 class Int8Model:
     """An LSTM checkpoint as the service computes it in int8."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """ValueError where the service has no int8 form of the network."""
         config = self.config = checkpoint.model
-        if config.architecture != "lstm" or config.adaptive_cutoffs:
+        if not has_int8_form(config):
             raise ValueError("int8 is served of LSTM networks with an ordinary softmax only")
         scales = calibrate(config, checkpoint.weights)
         weights = {k: torch.from_numpy(v) for k, v in checkpoint.weights.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch.nn import functional as F
 
 from models.language_model import LanguageModel
 from models.tokenizer import Tokenizer
+from training.corpus import Source, read_source
+from training.shards import encode_documents
 
 Floats = NDArray[np.float32]
 _WINDOW, _ROWS = 256, 64
@@ -79,6 +83,15 @@ def sample_documents(
         if not open_.any():
             break
     return ids
+
+
+def streams_of(tokenizer: Tokenizer, path: Path) -> NDArray[np.int64]:
+    """Ids of a text in up to 16 parallel streams of up to 512 steps, (T + 1, B)."""
+    documents = read_source(Source(path=path))
+    ids = encode_documents(tokenizer, itertools.islice(documents, 2000)).ids.astype(np.int64)
+    streams = min(16, max(1, len(ids) // 64))
+    length = min(513, len(ids) // streams)
+    return ids[: streams * length].reshape(streams, length).T.copy()
 
 
 def split_documents(ids: NDArray[Any], bos_id: int) -> list[list[int]]:

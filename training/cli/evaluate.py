@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.checkpoint import Checkpoint
     from models.language_model import LanguageModel
     from training.evaluate import Measure
 
@@ -22,6 +23,9 @@ HELP = "perplexity and bits per byte of a text"
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--text", nargs="+", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--suite", choices=["blimp"], help="the files are minimal pairs of that form; accuracies"
+    )
     parser.add_argument("--restart-lines", action="store_true", help="forget at every line")
     parser.add_argument("--line-end", default="newline", choices=["newline", "eos"])
     parser.add_argument("--json", action="store_true", help="one JSON object, by file")
@@ -45,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     from training.evaluate import evaluate_file, evaluate_stateful, model_of
 
     checkpoint = load_checkpoint(options.model)
+    if options.suite:
+        return _run_suite(options, checkpoint)
     model = model_of(checkpoint)
     results: dict[str, dict[str, float]] = {}
     stateful: dict[str, dict[str, dict[str, float]]] = {}
@@ -64,10 +70,49 @@ def run(options: argparse.Namespace) -> int:
             _tell(options, f"{path}, {name}", extra)
     if options.record:
         _record(options.model, results)
+    _measure_int8(options, checkpoint)
     if options.json:
         report = {"model": checkpoint.digest, "results": results}
         print(json.dumps(report | ({"stateful": stateful} if stateful else {}), indent=2))
     return 0
+
+
+def _run_suite(options: argparse.Namespace, checkpoint: Checkpoint) -> int:
+    from training.suites import blimp
+
+    found = blimp(checkpoint, options.text)
+    if options.json:
+        accuracies = {k: {"accuracy": a.share, "pairs": a.pairs} for k, a in found.items()}
+        print(json.dumps({"model": checkpoint.digest, options.suite: accuracies}, indent=2))
+        return 0
+    for name, accuracy in found.items():
+        print(f"{name}: {accuracy.share:.1%} of {accuracy.pairs} pairs")
+    return 0
+
+
+def _measure_int8(options: argparse.Namespace, checkpoint: Checkpoint) -> None:
+    """Of a checkpoint that lacks it, the loss by int8, which decides how it is served."""
+    import torch
+
+    from models.activation_scales import INT8_LOSS_METRIC
+    from models.checkpoint import load_checkpoint, record_metrics
+    from training.finish import describe_int8
+    from training.int8 import has_int8_form, int8_relative_loss
+    from training.scoring import streams_of
+
+    if INT8_LOSS_METRIC in checkpoint.metrics or not has_int8_form(checkpoint.model):
+        return
+    ids = streams_of(checkpoint.tokenizer, options.text[0])
+    if not len(ids):
+        return
+    loss = int8_relative_loss(checkpoint, torch.from_numpy(ids))
+    fresh = load_checkpoint(options.model)
+    try:
+        record_metrics(options.model, {**fresh.metrics, INT8_LOSS_METRIC: loss}, fresh.card)
+    except OSError as error:
+        print(f"{options.model} cannot be written: {error}", file=sys.stderr)
+    if not options.json:
+        print(describe_int8(loss))
 
 
 def _stateful_losses(
@@ -98,13 +143,12 @@ def _tell(options: argparse.Namespace, name: str, measure: Measure) -> None:
 
 def _record(folder: Path, results: dict[str, dict[str, float]]) -> None:
     from models.checkpoint import load_checkpoint, record_metrics
-    from training.card import model_card
+    from training.card import evaluations_table, with_measured
 
     checkpoint = load_checkpoint(folder)
-    if "origin" not in checkpoint.training:
-        raise ValueError(f"--record: {folder} does not say how it was trained, so it has no card")
     named = {"/".join(Path(path).parts[-2:]): measure for path, measure in results.items()}
     metrics = dict(checkpoint.metrics)
     metrics["evaluations"] = metrics.get("evaluations", {}) | named
-    card = model_card(folder.name, dataclasses.replace(checkpoint, metrics=metrics))
+    table = evaluations_table(metrics["evaluations"])
+    card = with_measured(checkpoint.card or f"# {folder.name}", table, "evaluations")
     record_metrics(folder, metrics, card)
