@@ -3,14 +3,13 @@
 import { byId, copyFrom, el, growing } from "./dom.js";
 import { stream } from "./api.js";
 import { chart } from "./chart.js";
-import { showCommand } from "./curl.js";
+import { showCommand, STATE } from "./curl.js";
 import { figure, whole } from "./numbers.js";
 import { Sampling } from "./sampling.js";
 import { notice, Work } from "./work.js";
 
 const ADDRESS = "#chat&state=";
 const OPENERS = ["Hi! How are you today?", "What did you do at the weekend?", "Do you like music?"];
-const SHORTENED = 24; // characters of a state that a command shows
 
 export function openChat(page) {
   const box = byId("chat-text");
@@ -55,7 +54,7 @@ export function openChat(page) {
     const fields = sampling.fields(page.model?.sampling_defaults ?? {});
     const body = { model: model(), messages: [{ role: "user", content: text }], ...fields };
     Object.assign(body, state ? { state } : {}, { return_state: true });
-    const shown = state ? { ...body, state: `${state.slice(0, SHORTENED)}…` } : body;
+    const shown = state ? { ...body, state: STATE } : body;
     showCommand(byId("chat-curl"), "v1/chat/completions", shown, { streamed: true });
     byId("chat-send").disabled = true;
     const isDone = await work.run((signal) => receive(body, signal));

@@ -3,6 +3,9 @@
 import { copyFrom, el } from "./dom.js";
 import { address, hasKey } from "./api.js";
 
+/** Stands for a state in a body: the command takes it from the shell, where it is not 11 KB of noise. */
+export const STATE = "$STATE";
+
 /** Show `path` with `body` as a command in `place`; the fold stays as the reader left it. */
 export function showCommand(place, path, body, { streamed = false } = {}) {
   const text = command(path, streamed ? { ...body, stream: true } : body, streamed);
@@ -20,9 +23,10 @@ export function showCommand(place, path, body, { streamed = false } = {}) {
 }
 
 function command(path, body, streamed) {
+  const json = spaced(body).replaceAll("'", "'\\''").replace(`"state": "${STATE}"`, `"state": "'"$STATE"'"`);
   const lines = [`curl -s${streamed ? "N" : ""} ${address(path)}`];
   if (hasKey()) lines.push('-H "authorization: Bearer $LSTM_SERVE_KEY"');
-  lines.push("-H 'content-type: application/json'", `-d '${spaced(body).replaceAll("'", "'\\''")}'`);
+  lines.push("-H 'content-type: application/json'", `-d '${json}'`);
   return lines.join(" \\\n  ");
 }
 
