@@ -225,6 +225,8 @@ class Engine:
             logprobs = logprobs[places]
             logits = lambda: step.logits()[places]  # noqa: E731
         sequences = [sequence for _, sequence, _ in draws]
+        for sequence in sequences:
+            step.touch(sequence.progress)
         states = [sequence.state for sequence in sequences]
         drawn = sample(logprobs, states, logits, self._scratch)
         self._take(step, sequences, [row for _, _, row in draws], drawn)
@@ -238,12 +240,13 @@ class Engine:
     ) -> bool:
         """Give each continuation its token; whether all of them go on."""
         self.counters.generated_tokens += len(sequences)
-        goes_on = True
-        for sequence, row, token, logprob, top in zip(
-            sequences, rows, drawn.ids, drawn.logprobs, drawn.tops, strict=True
-        ):
-            goes_on &= sequence.take(step, row, token, logprob, top)
-        return goes_on
+        taken = [
+            sequence.take(step, row, token, logprob, top)
+            for sequence, row, token, logprob, top in zip(
+                sequences, rows, drawn.ids, drawn.logprobs, drawn.tops, strict=True
+            )
+        ]
+        return all(taken)
 
     # Bursts
 
@@ -256,13 +259,15 @@ class Engine:
         deadline = self._clock() + self._burst_s
         rows, states = np.arange(len(running)), [sequence.state for sequence in streams]
         ids: Sequence[int | None] = [sequence.next_id for sequence in streams]
-        step, goes_on = self._new_step(self._no_heads), True
+        step, goes_on, row_numbers = self._new_step(self._no_heads), True, rows.tolist()
+        for sequence in streams:
+            step.touch(sequence.progress)
         while goes_on and self._clock() < deadline and not is_awaited():
             self.runner.step(np.array(ids, np.int64))
             step.logprobs = self.runner.logprobs(rows)
             self.counters.add_step(len(rows), len(rows))
             drawn = sample(step.logprobs, states, self.runner.logits, self._scratch)
-            ids, goes_on = drawn.ids, self._take(step, streams, rows.tolist(), drawn)
+            ids, goes_on = drawn.ids, self._take(step, streams, row_numbers, drawn)
         self._finish(step)
 
     # Outputs

@@ -10,6 +10,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,6 +27,10 @@ from service.engine.sampling.top_candidates import top_candidates
 from service.engine.state_cache import CachedPrefix
 
 NOTHING_LEFT = "the sampling settings exclude every token"
+# Quicker than calling the class, which is done for every token.
+_token_output = cast(
+    "Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput)
+)
 _KEEP_EVERY = 8  # tokens between kept states of a continuation: reading these again costs little
 
 
@@ -268,7 +274,8 @@ class SampleSequence(EngineSequence):
     """
 
     __slots__ = (
-        "generated", "keeps_states", "kept", "logprobs", "num_kept", "prompt", "sample", "state",
+        "generated", "keeps_states", "kept", "logprobs", "max_tokens", "num_kept", "prompt",
+        "sample", "state", "stops",
     )  # fmt: skip
 
     def __init__(self, progress: RequestProgress, prompt: int, sample: int, start: Floats) -> None:
@@ -279,6 +286,7 @@ class SampleSequence(EngineSequence):
         key = stream_key(rules.params.seed, prompt, sample)
         self.state = SampleState(rules, key, progress.prompt_tokens(prompt))
         self.generated, self.logprobs = self.state.generated, list[float]()
+        self.stops, self.max_tokens = rules.stops, rules.params.max_tokens
         self.keeps_states = progress.request.keep_states
         self.kept: CachedPrefix | None = None
         self.num_kept = 0
@@ -294,24 +302,23 @@ class SampleSequence(EngineSequence):
 
         token: None where the settings exclude every one.
         """
-        progress, rules = self.progress, self.state.rules
-        step.touch(progress)
-        if token is None or not math.isfinite(logprob):
+        progress, generated = self.progress, self.generated
+        if token is None or not -math.inf < logprob < math.inf:
             progress.fail(NOTHING_LEFT if token is None else NOT_FINITE)
             return False
-        fed = len(self.generated)
-        if self.keeps_states and row is not None and fed % _KEEP_EVERY == 0:
+        if self.keeps_states and row is not None and len(generated) % _KEEP_EVERY == 0:
+            fed = len(generated)
             step.memory.keep_sample(self, step.read_state(row), fed, is_last=False)
         self.state.append(token)
         self.logprobs.append(logprob)
         self.next_id = token
         reason: FinishReason | None = None
-        if token in rules.stops:
+        if token in self.stops:
             reason = "stop"
-        elif len(self.generated) >= rules.params.max_tokens:
+        elif len(generated) >= self.max_tokens:
             reason = "length"
         progress.new_tokens.append(
-            TokenOutput(self.prompt, self.sample, token, logprob, top, reason)
+            _token_output((self.prompt, self.sample, token, logprob, top, reason))
         )
         if reason is not None:
             progress.open_samples.pop((self.prompt, self.sample), None)

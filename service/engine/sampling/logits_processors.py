@@ -124,7 +124,10 @@ class SampleState:
     repeated: distinct tokens of prompt and continuation, where a repetition penalty asks for them.
     """
 
-    __slots__ = ("_bad_words", "_own", "generated", "guide", "key", "penalised", "prompt", "rules")
+    __slots__ = (
+        "_bad_words", "_is_followed", "_own", "generated", "guide", "key", "penalised", "prompt",
+        "rules",
+    )  # fmt: skip
 
     def __init__(self, rules: SamplingRules, key: int, prompt: PromptTokens) -> None:
         params = rules.params
@@ -134,6 +137,13 @@ class SampleState:
         self._own = SeenTokens()
         self._bad_words = prompt.bad_words
         self.guide = None if prompt.guide is None else prompt.guide.copy()
+        # Whether what is drawn next depends on what was drawn before, beyond the network.
+        self._is_followed = (
+            rules.has_presence
+            or rules.has_repetition
+            or rules.bad_words is not None
+            or self.guide is not None
+        )
 
     @classmethod
     def of(
@@ -152,6 +162,8 @@ class SampleState:
 
     def append(self, token: int) -> None:
         self.generated.append(token)
+        if not self._is_followed:
+            return
         rules = self.rules
         if rules.has_presence:
             self.penalised.add(token)

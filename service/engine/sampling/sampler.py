@@ -217,6 +217,10 @@ def _choose(
     maxima: Floats | None,
 ) -> Ids:
     """Ids for processed log-probabilities (R, V). maxima: of their blocks, if at hand."""
+    settings = batch.settings
+    if len(batch.pure) == len(values):
+        whole = Sums.of(values, settings.inverse, arena)
+        return whole.draw(values, uniforms(settings.keys, positions))
     ids = np.full(len(values), -1, np.int64)
     if len(batch.greedy):
         ids[batch.greedy] = _part(values, batch.greedy).argmax(axis=1)
