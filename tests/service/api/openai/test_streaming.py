@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -12,8 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.app import create_app
+from service.engine.request import EngineRequest, RequestOutput
 from service.served_model import ServedModel
-from tests.service.conftest import Serve
+from service.settings import Settings
+from tests.service.conftest import Serve, running
 from tests.service.event_streams import merge, read_events
 from tests.service.plain_engine import PlainEngine
 
@@ -227,3 +231,40 @@ async def test_a_stopped_sample_leaves_the_engine(serve: Serve, engine: PlainEng
         assert {choice["finish_reason"] for choice in answer["choices"]} == {"stop"}
         assert answer["usage"]["completion_tokens"] < 200
         assert engine.finished, "the request came to its end by itself"
+
+
+class BurstingEngine(PlainEngine):
+    """Tells of several tokens at once, as an engine does whose streams are alone."""
+
+    async def submit(self, request: EngineRequest) -> AsyncIterator[RequestOutput]:
+        held: list[RequestOutput] = []
+        async for output in super().submit(request):
+            held.append(output)
+            if len(held) == 5 or output.finished:
+                tokens = tuple(token for one in held for token in one.tokens)
+                prompts = tuple(prompt for one in held for prompt in one.prompts)
+                yield held[-1]._replace(tokens=tokens, prompts=prompts)
+                held.clear()
+
+
+@pytest.mark.parametrize("url", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize("fields", [{}, {"n": 2, "stop": ["e"]}, {"return_state": True}], ids=str)
+async def test_a_burst_gives_the_events_that_its_tokens_would_have_given(
+    served: ServedModel, engine: PlainEngine, url: str, fields: dict[str, Any]
+) -> None:
+    def texts(events: list[dict[str, Any]]) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for choice in (choice for event in events for choice in event["choices"]):
+            text = choice["delta"].get("content", "") if "delta" in choice else choice["text"]
+            if text:
+                found.setdefault(choice["index"], []).append(text)
+        return found
+
+    bursting = replace(served, engine=BurstingEngine(engine.model, spellings=engine.spellings))
+    told = []
+    for model in (served, bursting):
+        app = create_app(Settings(), [model])
+        async with running(app) as client:
+            told.append(texts((await both(client, url, **fields))[1]))
+    assert told[0] == told[1]
+    assert max(map(len, told[0].values())) > 5
