@@ -20,9 +20,10 @@ from service.api.schemas import (
     error_responses,
 )
 from service.engine.request import Priority, PromptOutput
-from service.http.errors import check_count, check_token_ids, invalid
+from service.http.errors import ApiError, check_count, check_token_ids, invalid
 from service.http.json_body import JSONBody, StrictRoute
 from service.text.history import Prompt
+from service.text.rescoring import posteriors
 from service.text.score_figures import Detail, describe_score
 
 
@@ -32,15 +33,24 @@ class ScoreRequest(NativeRequest):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"texts": ["the cat sat on the mat", "the cat sat in the mat"], "detail": "words"}
+                {"texts": ["the cat sat on the mat", "the cat sat in the mat"], "detail": "words"},
+                {"before": "she went", "candidates": [" home", " to school"], "after": " by bus"},
             ]
         }
     )
 
     model: ModelName = "default"
-    texts: Annotated[list[TextOrIds], Field(fail_fast=True)] = Field(
-        description="each a string, or a list of token ids that is taken as it is"
+    texts: Annotated[list[TextOrIds], Field(fail_fast=True)] | None = Field(
+        None, description="each a string, or a list of token ids that is taken as it is"
     )
+    before: str = Field("", description="with `candidates`: the text before the gap")
+    candidates: Annotated[list[str], Field(fail_fast=True)] | None = Field(
+        None,
+        description="in place of `texts`: what may stand in a gap. Each is scored together with "
+        "`after` and the unfinished word that `before` ends with, and the answer tells its share "
+        "among them",
+    )
+    after: str = Field("", description="with `candidates`: the text after the gap")
     context: str = Field("", description="text before every text; conditions it, is not scored")
     state: StateToken | None = None
     bos: bool = Field(
@@ -58,6 +68,18 @@ class ScoreRequest(NativeRequest):
     return_state: bool = Field(
         False, description="return the state after each text (end-of-sequence is not part of it)"
     )
+
+    @property
+    def sources(self) -> Sequence[str | Sequence[int]]:
+        """What is scored."""
+        if self.candidates is not None:
+            return [candidate + self.after for candidate in self.candidates]
+        return self.texts or ()
+
+    @property
+    def param(self) -> str:
+        """The field that says what is scored."""
+        return "texts" if self.candidates is None else "candidates"
 
 
 class ScoredToken(TokenLogprob):
@@ -98,6 +120,10 @@ class TextScore(BaseModel):
     tokens: list[ScoredToken] | None = None
     words: list[ScoredWord] | None = None
     state: str | None = None
+    candidate: str | None = Field(None, description="with `candidates`: the one of this entry")
+    share: float | None = Field(
+        None, description="its probability among the candidates, if one of them stood in the gap"
+    )
 
 
 class ScoreResponse(BaseModel):
@@ -135,15 +161,21 @@ _CHARACTERS_PER_ALTERNATIVE = 20
 async def score(request: Request, body: Annotated[ScoreRequest, Body()]) -> Response:
     client = await ModelClient.connect(request, body.model)
     _check(body, client)
-    history = await client.history(state=body.state, bos=body.bos, text=body.context)
-    is_shared = len(history.ids) * len(body.texts) > _SHARED_TOKENS
+    sources, param = body.sources, body.param
+    text, name = (body.context, "context") if param == "texts" else (body.before, "before")
+    history = await client.history(state=body.state, bos=body.bos, text=text, param=name)
+    if body.candidates is not None:
+        # How the unfinished word before the gap is cut depends on the candidate: it is scored, too.
+        sources = [f"{history.pending}{source}" for source in sources]
+        history = replace(history, pending="")
+    is_shared = len(history.ids) * len(sources) > _SHARED_TOKENS
     before = replace(history, ids=()) if is_shared else history
-    prompts = await client.prompts(before, body.texts, eos=body.eos, param="texts")
+    prompts = await client.prompts(before, sources, eos=body.eos, param=param)
     num_scored = sum(len(prompt.ids) - len(before.ids) for prompt in prompts)
     num_listed = num_scored * body.top_logprobs
     num_tokens = len(history.ids) + num_scored
     check_count("top_logprobs", num_listed, client.settings.max_logprobs, "alternatives in all")
-    check_count("texts", num_tokens, client.settings.max_prompt_tokens, "tokens")
+    check_count(param, num_tokens, client.settings.max_prompt_tokens, "tokens")
     client.priority = Priority.BULK if num_tokens > _BULK_TOKENS else Priority.INTERACTIVE
     num_cached = 0
     if is_shared:
@@ -164,16 +196,31 @@ async def score(request: Request, body: Annotated[ScoreRequest, Body()]) -> Resp
 def _check(body: ScoreRequest, client: ModelClient) -> None:
     """All that can be refused without segmenting a text."""
     vocab_size = client.tokenizer.vocab_size
-    check_count("texts", len(body.texts), client.settings.max_texts, "texts")
+    _check_gap(body)
+    check_count(body.param, len(body.sources), client.settings.max_texts, "texts")
     if body.top_logprobs and body.detail != "tokens":
         raise invalid("top_logprobs", "needs detail 'tokens', where it is reported")
     if body.top_logprobs > vocab_size:
         raise invalid(
             "top_logprobs", f"{body.top_logprobs} is more than the vocabulary's {vocab_size} tokens"
         )
-    for index, text in enumerate(body.texts):
+    for index, text in enumerate(body.texts or ()):
         if not isinstance(text, str):
             check_token_ids(f"texts.{index}", text, client.tokenizer)
+
+
+def _check_gap(body: ScoreRequest) -> None:
+    """Either texts after a context, or candidates between two texts."""
+    if body.candidates is None:
+        if body.texts is None:
+            raise ApiError(400, "texts: is required", code="missing_field", param="texts")
+        for name in ("before", "after"):
+            if getattr(body, name):
+                raise invalid(name, "needs candidates, which stand between before and after")
+    elif body.texts is not None:
+        raise invalid("candidates", "takes the place of texts; send one of the two")
+    elif body.context:
+        raise invalid("context", "is called before where there are candidates")
 
 
 async def _compute(
@@ -213,4 +260,8 @@ def _render(
     for index, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
         entry = describe_score(prompt, output, eos=body.eos, detail=body.detail)
         data.append({"index": index, **entry, "state": states[index] if states else None})
+    if body.candidates is not None:
+        shares = posteriors([entry["logprob"] for entry in data])
+        for entry, candidate, share in zip(data, body.candidates, shares, strict=True):
+            entry |= {"candidate": candidate, "share": share}
     return JSONBody({**head, "data": data})

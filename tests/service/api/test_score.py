@@ -357,3 +357,59 @@ async def test_replicas_with_one_key_share_states(serve: Serve) -> None:
     async with serve() as one, serve() as two:
         (entry,) = (await score(one, ["the c"], return_state=True))["data"]
         assert (await refused(two, texts=["at"], state=entry["state"]))["code"] == "invalid_state"
+
+
+GAPS = [
+    ("the cat ", ["sat", "dog sat", ""], " on the mat"),
+    ("", ["The", "Кош"], "ка\nsat"),
+    ("the wi", ["nd", "ng bl", "n"], "d blew"),
+]
+
+
+@pytest.mark.parametrize(("before", "candidates", "after"), GAPS)
+@pytest.mark.parametrize("eos", [True, False])
+async def test_candidates_in_a_gap_are_whole_texts_scored_one_by_one(
+    client: httpx.AsyncClient, before: str, candidates: list[str], after: str, eos: bool
+) -> None:
+    body = {"before": before, "candidates": candidates, "after": after, "eos": eos}
+    answer = (await client.post("/v1/score", json=body)).json()
+    texts = [before + candidate + after for candidate in candidates]
+    totals = [entry["logprob"] for entry in (await score(client, texts, eos=eos))["data"]]
+    found = [entry["logprob"] for entry in answer["data"]]
+    # What stands before all of them is left out of each.
+    for total, logprob in zip(totals, found, strict=True):
+        assert logprob - found[0] == pytest.approx(total - totals[0], abs=1e-4)
+        assert logprob >= total - 1e-4
+    mass = math.fsum(math.exp(total - max(totals)) for total in totals)
+    for entry, candidate, total in zip(answer["data"], candidates, totals, strict=True):
+        assert entry["candidate"] == candidate
+        assert entry["share"] == pytest.approx(math.exp(total - max(totals)) / mass, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, "texts"),
+        ({"texts": ["a"], "candidates": ["b"]}, "candidates"),
+        ({"texts": ["a"], "before": "b"}, "before"),
+        ({"texts": ["a"], "after": "b"}, "after"),
+        ({"candidates": ["a"], "context": "b"}, "context"),
+        ({"candidates": ["a"], "before": "b", "state": "c"}, "before"),
+    ],
+)
+async def test_refusals_of_gaps(
+    client: httpx.AsyncClient, fields: dict[str, Any], param: str
+) -> None:
+    response = await client.post("/v1/score", json=fields)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+
+
+async def test_the_text_before_a_gap_is_computed_once(
+    client: httpx.AsyncClient, engine: PlainEngine
+) -> None:
+    body = {"before": "the cat sat on the mat " * 100, "candidates": [" and", " or"] * 10}
+    assert (await client.post("/v1/score", json=body)).status_code == 200
+    first, second = engine.requests
+    assert len(first.prompts) == 1
+    assert max(map(len, second.prompts)) < 10
