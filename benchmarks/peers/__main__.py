@@ -25,7 +25,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.harness import Benchmark, Json, new_parser, parse
@@ -129,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = [START, *PARTS]
     parser.add_argument("--only", default=",".join(known), help="parts, with commas")
     parser.add_argument("--sizes", default=",".join(SIZES), help="of the models, with commas")
+    parser.add_argument("--rounds", type=int, help=f"of each part ({FULL.rounds})")
     add_cache_option(parser)
     options = parse(parser, argv)
     parts, sizes = options.only.split(","), options.sizes.split(",")
@@ -141,6 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = llama_server(options.cache)
     benchmark = Benchmark("peers", options)
     plan = QUICK if options.quick else FULL
+    if options.rounds is not None:
+        plan = replace(plan, rounds=options.rounds, conversations=options.rounds)
     figures: Json = {}
     for name in sizes:
         size = SIZES[name]

@@ -31,7 +31,7 @@ USED = "used"
 VARIANTS: dict[str, tuple[str, ...]] = {
     "plain attention": ("--flash-attn", "off", "--cache-type-v", "f16"),
     "f16 cache": ("--cache-type-k", "f16", "--cache-type-v", "f16"),
-    "q8_0 keys only": ("--cache-type-v", "f16"),
+    "q8_0 cache": ("--cache-type-k", "q8_0", "--cache-type-v", "q8_0"),
     "f32 cache": ("--cache-type-k", "f32", "--cache-type-v", "f32"),
     "micro-batch 64": ("--ubatch-size", "64"),
     "micro-batch 128": ("--ubatch-size", "128"),
@@ -61,12 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas")
     parser.add_argument("--size", choices=SIZES, default="8m", help="of the models (8m)")
     parser.add_argument("--variants", help="of the flags or shapes, with commas; all of them")
+    parser.add_argument("--rounds", type=int, default=3, help="of each part (3)")
     add_cache_option(parser)
     options = parse(parser, argv)
     load_core, core = cores_of(parser)
     program = llama_server(options.cache)
     benchmark = Benchmark("peers_flags", options)
-    plan = QUICK if options.quick else replace(FULL, rounds=3, conversations=1)
+    plan = replace(QUICK if options.quick else FULL, rounds=options.rounds, conversations=1)
     shipped = load_checkpoint(SHIPPED)
     shapes = {USED: SIZES[options.size].llama, **SHAPES[options.size]}
     everything = [*VARIANTS, *BODIES, *shapes]
