@@ -19,8 +19,9 @@ from service.engine.runners.base import ModelRunner
 from service.engine.sampling.guides import Guides
 from service.engine.sampling.sampler import Sampled, Scratch, sample
 from service.engine.scheduler import Scheduler
-from service.engine.sequences import EngineSequence, NodeSequence, SampleSequence, Step
+from service.engine.sequences import EngineSequence, NodeSequence, SampleSequence
 from service.engine.state_cache import StateCache
+from service.engine.step import Step
 
 _MOST_AHEAD = 2  # texts; with more, steps of all of them together are as fast
 
