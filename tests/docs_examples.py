@@ -15,7 +15,7 @@ from typing import Any
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"(http://)?(localhost|127\.0\.0\.1):8000")
 # A string that is a value in JSON; values do not matter.
-_VALUE = re.compile(r'(?<=":)"[^"]*"')
+_VALUE = re.compile(r'(?<=":)"(?:[^"\\]|\\.)*"')
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 # Objects whose keys are data.
 _MAPS = ("top_logprobs", "control_tokens", "metrics")
