@@ -14,6 +14,7 @@ from fastapi.middleware.gzip import GZipMiddleware
 
 from service.admission import Quotas
 from service.api import (
+    advance,
     health,
     model_list,
     next_token,
@@ -42,6 +43,7 @@ from service.state_token import StateCodec
 _ROUTERS = (
     score.router,
     rescore.router,
+    advance.router,
     next_token.router,
     next_word.router,
     routes.router,
