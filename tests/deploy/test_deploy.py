@@ -69,6 +69,11 @@ def test_every_alert_is_in_the_runbook() -> None:
         assert f"`{rule['alert']}`" in runbook, rule["alert"]
 
 
+def test_settings_of_the_ray_application_exist() -> None:
+    (application,) = yaml.safe_load((DEPLOY / "ray-serve.yaml").read_text())["applications"]
+    assert set(application["args"]) <= set(Settings.model_fields)
+
+
 def test_haproxy_takes_the_file() -> None:
     haproxy = shutil.which("haproxy")
     if haproxy is None:
