@@ -103,8 +103,9 @@ def int8_relative_loss(checkpoint: Checkpoint, ids: Tensor) -> float:
 
 
 def sample_ids(data: TokenStreams) -> Tensor:
-    """Ids (T + 1, B) to measure on: the beginnings of the streams, up to 512 steps each."""
+    """Ids (T, B) to measure on: the beginnings of the streams, up to 512 steps each.
+
+    Inputs alone: where a loss is masked, a window's targets are only those that count.
+    """
     data.position = Position()
-    window = data.window(_MEASURED_STEPS)
-    last = torch.from_numpy(window.targets.reshape(window.inputs.shape)[-1:])
-    return torch.cat([torch.from_numpy(window.inputs), last])
+    return torch.from_numpy(data.window(_MEASURED_STEPS).inputs)

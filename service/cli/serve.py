@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, runtime_checkable
 
 import click
@@ -13,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from service.listening import ListenError, open_socket
 from service.settings import Settings, check_environment
+
+_PROJECT = Path(__file__).parents[2]
 
 
 @runtime_checkable
@@ -76,6 +79,8 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         kind = click.Choice(get_args(types_[0]))
     default = field.default
     is_many = get_origin(field.annotation) is tuple
+    if isinstance(default, Path):  # the same text wherever the package lies
+        default = default.relative_to(_PROJECT)
     shown = "" if default in (None, ()) else f"  [default: {default}]"
     return click.Option(
         [f"{option}/--no-{option.removeprefix('--')}" if kind is bool else option, name],

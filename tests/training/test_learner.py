@@ -23,7 +23,13 @@ def learner(tmp_path: Path, **sections: dict[str, Any]) -> Learner:
     values: dict[str, dict[str, Any]] = {
         "model": {"embedding_size": 8, "hidden_sizes": [8]},
         "optimizer": {"warmup_tokens": 0},
-        "loop": {"batch_size": ROWS, "bptt": 10, "precision": "float32", "state_reset": 0.0},
+        "loop": {
+            "batch_size": ROWS,
+            "bptt": 10,
+            "max_tokens": 100_000,
+            "precision": "float32",
+            "state_reset": 0.0,
+        },
     }
     for name, changes in sections.items():
         values.setdefault(name, {}).update(changes)

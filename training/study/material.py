@@ -56,7 +56,12 @@ class Material:
         base: dict[str, dict[str, Any]] = {
             "model": {"embedding_size": WIDTH, "hidden_sizes": [WIDTH]},
             "optimizer": {"lr": 4e-3, "warmup_tokens": 20_000, "clip": 0.5},
-            "loop": {"batch_size": 16, "bptt": 32, "precision": "float32"},
+            "loop": {
+                "batch_size": 16,
+                "bptt": 32,
+                "max_tokens": 30_000_000,
+                "precision": "float32",
+            },
             # None on the input: it draws a mask for each piece that a network is run over.
             "regularization": {"output_dropout": 0.2},
         }
