@@ -16,8 +16,8 @@ from service.served_model import ServedModel
 from tests.service.engine.asking import until
 from tests.service.test_server import serving
 
-REQUEST = b"GET /health/live HTTP/1.1\r\nhost: h\r\n"
-POST = b"POST /v1/score HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n"
+REQUEST = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n"
+POST = b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
 
 @asynccontextmanager
@@ -135,7 +135,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(served: ServedModel) -> No
         with socket.socket() as silent:
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             silent.connect(("127.0.0.1", port))
-            silent.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: h\r\n\r\n" * 8)
+            silent.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n" * 8)
             connections = server.server_state.connections
             await until(lambda: bool(connections))
             await until(lambda: not connections and not server.context.lifecycle.in_flight)
