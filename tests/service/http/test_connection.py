@@ -135,7 +135,8 @@ async def test_a_client_that_reads_nothing_is_cut_off(served: ServedModel) -> No
         with socket.socket() as silent:
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             silent.connect(("127.0.0.1", port))
-            silent.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n" * 8)
+            asset = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            silent.sendall(asset * 8)
             connections = server.server_state.connections
             await until(lambda: bool(connections))
             await until(lambda: not connections and not server.context.lifecycle.in_flight)
