@@ -1,6 +1,6 @@
 """The public face: a language model in this process, its tokenizer, its checkpoint.
 
-    from lstm_serve import LanguageModel
+    from lstm_serve import LanguageModel, train, adapt, evaluate
 
 Loaded when first used, so that what needs no engine does not wait for one.
 """
@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from models.checkpoint import load_checkpoint
     from models.tokenizer import Tokenizer
     from service.language_model import LanguageModel
+    from training.api import adapt, evaluate, train
 
-__all__ = ["LanguageModel", "Tokenizer", "load_checkpoint"]
+__all__ = ["LanguageModel", "Tokenizer", "adapt", "evaluate", "load_checkpoint", "train"]
 
 _HOMES = {
     "LanguageModel": "service.language_model",
     "Tokenizer": "models.tokenizer",
+    "adapt": "training.api",
+    "evaluate": "training.api",
     "load_checkpoint": "models.checkpoint",
+    "train": "training.api",
 }
 
 

@@ -51,18 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     # argparse, since an option must take several files: --corpus A B C
     parser = argparse.ArgumentParser(prog="lstm-train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (
-        train,
-        adapt,
-        widen,
-        evaluate,
-        compare,
-        export,
-        prepare,
-        ngram,
-        diagnose,
-        study,
-    ):
+    for command in _COMMANDS:
         name = command.__name__.rpartition(".")[2]
         command.add_options(commands.add_parser(name, help=command.HELP))
     return parser

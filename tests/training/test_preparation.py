@@ -1,0 +1,113 @@
+"""Settings and text of a run: chosen for the corpus, and held to when the run goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.checkpoint import load_checkpoint
+from tests.training.small_checkpoints import small_tokenizer
+from tests.training.small_runs import train_arguments, write_sentences
+from training.__main__ import main
+from training.config import with_overrides
+from training.sizing import values_for
+from training.survey import CorpusFacts
+
+Train = Callable[..., int]
+SHORT = ("loop.max_tokens=2000", "loop.eval_tokens=1000")
+
+
+def stored(out: Path) -> dict[str, dict[str, object]]:
+    path = out.with_name(out.name + ".run") / "config.json"
+    value: dict[str, dict[str, object]] = json.loads(path.read_text())
+    return value
+
+
+@pytest.mark.parametrize("size", [1e4, 1e6, 1e7, 5e7, 2e8, 1e10])
+def test_a_corpus_of_any_size_gets_valid_settings(size: float) -> None:
+    config = with_overrides(values_for(CorpusFacts(bytes=int(size))), [])
+    assert config.model.to_model_config(config.tokenizer.vocab_size).hidden_sizes
+    assert 1 <= config.loop.epochs <= 20
+
+
+def test_larger_corpora_get_larger_networks_and_fewer_passes() -> None:
+    small, large = (values_for(CorpusFacts(bytes=size)) for size in (10**6, 10**8))
+    assert small["model"]["embedding_size"] < large["model"]["embedding_size"]
+    assert small["loop"]["epochs"] > large["loop"]["epochs"]
+
+
+def test_the_first_command_needs_a_corpus_and_a_place(
+    sentences: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No preset, no validation text; the vocabulary shrinks to what the little text allows."""
+    out = tmp_path / "model"
+    command = ["train", "--corpus", str(sentences["train"]), "--out", str(out), "--epochs", "0.1"]
+    sets = ["model.embedding_size=16", "model.hidden_sizes=[16]", "tokenizer.vocab_size=512"]
+    assert main([*command, "--set", *sets]) == 0
+    said = capsys.readouterr().out
+    assert "chosen for 0.04 MB of text" in said
+    assert "validation text: the last 5.0% of the lines of the corpus" in said
+    assert "pieces instead of 512" in said
+    assert "Kneser-Ney 5-gram" in said
+    assert load_checkpoint(out).chat_template is None
+    assert stored(out)["loop"]["epochs"] == pytest.approx(0.1, rel=0.01)
+
+
+def test_many_passes_are_warned_of(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("loop.max_tokens=1000000", "optimizer.lr=1e39", "optimizer.clip=1e30")
+    train(tmp_path / "m", sets=(*sets, "optimizer.warmup_tokens=0"))  # ends at once, by its loss
+    assert "passes over so little text" in capsys.readouterr().out
+
+
+def test_a_finished_run_goes_on_when_it_may_be_longer(
+    train: Train, tmp_path: Path, sentences: dict[str, Path]
+) -> None:
+    out = tmp_path / "model"
+    assert train(out, sets=SHORT) == 0
+    steps = load_checkpoint(out).training["progress"]["step"]
+    longer = train_arguments(sentences, out, "--resume")
+    longer = [a for a in longer if not a.startswith(("loop.max_tokens", "loop.eval_tokens"))]
+    assert main([*longer, "loop.max_tokens=4000", "loop.eval_tokens=1000"]) == 0
+    state = json.loads((tmp_path / "model.run" / "state" / "state.json").read_text())
+    assert state["progress"]["tokens"] >= 4000
+    assert state["progress"]["step"] > steps
+
+
+@pytest.mark.parametrize("role", ["train", "valid"])
+def test_going_on_with_another_text_is_refused(
+    role: str,
+    sentences: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "model"
+    assert main(train_arguments(sentences, out, sets=SHORT)) == 0
+    other = write_sentences(tmp_path / "other.txt", 200, 9)
+    command = train_arguments(sentences | {role: other}, out, "--resume", sets=SHORT)
+    assert main(command) == 1
+    option = {"train": "--corpus", "valid": "--valid"}[role]
+    assert f"--resume: {option} is not what the run" in capsys.readouterr().err
+
+
+def test_going_on_with_another_tokenizer_is_refused(
+    sentences: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    assert main(train_arguments(sentences, out, sets=SHORT)) == 0
+    small_tokenizer().save(tmp_path / "other.model")
+    options = ["--resume", "--tokenizer", str(tmp_path / "other.model")]
+    assert main(train_arguments(sentences, out, *options, sets=SHORT)) == 1
+    assert "began with another tokenizer" in capsys.readouterr().err
+
+
+def test_chat_is_for_models_that_have_heard_an_assistant(tmp_path: Path) -> None:
+    talk = {"turns": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.jsonl").write_text((json.dumps(talk) + "\n") * 300)
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "valid")}
+    few = (*SHORT, "tokenizer.vocab_size=270")
+    assert main(train_arguments(files, tmp_path / "talks", sets=few)) == 0
+    assert load_checkpoint(tmp_path / "talks").chat_template is not None
