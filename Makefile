@@ -8,6 +8,7 @@ PRESET ?= cpu-small
 SERVE := .venv
 DEV := .venv-dev
 CLIENTS := .venv-conformance
+FRAMEWORKS := .venv-frameworks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,9 +28,10 @@ test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
 test-slow: $(DEV)/.installed ## run the tests marked slow
 	$(DEV)/bin/python -m pytest -m slow $(ARGS)
 
-conformance: $(SERVE)/.installed $(DEV)/.installed $(CLIENTS)/.installed ## prove the API with other people's clients (MODEL= to choose)
+conformance: $(SERVE)/.installed $(DEV)/.installed $(CLIENTS)/.installed $(FRAMEWORKS)/.installed ## prove the API with other people's clients (MODEL= to choose)
 	CONFORMANCE_MODEL='$(MODEL)' CONFORMANCE_SERVER_PYTHON='$(SERVE)/bin/python' \
 	CONFORMANCE_TRAINING_PYTHON='$(DEV)/bin/python' \
+	CONFORMANCE_FRAMEWORKS_PYTHON='$(FRAMEWORKS)/bin/python' \
 	$(CLIENTS)/bin/python -m pytest -c tests/conformance/pytest.toml tests/conformance $(ARGS)
 
 check: $(DEV)/.installed ## lint, format, types, import rules, dependencies, container files
@@ -59,7 +61,7 @@ train: $(DEV)/.installed ## train on your text: CORPUS=train.txt VALID=valid.txt
 	@exec $(DEV)/bin/python -m training train --corpus $(CORPUS) --valid $(VALID) --out '$(OUT)' --preset $(PRESET) $(ARGS)
 
 clean: ## remove environments, builds and caches (runs/ stays)
-	rm -rf $(SERVE) $(DEV) $(CLIENTS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(SERVE) $(DEV) $(CLIENTS) $(FRAMEWORKS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written after a whole installation, so that one cut short is done again.
@@ -73,7 +75,7 @@ clean: ## remove environments, builds and caches (runs/ stays)
 
 $(SERVE)/.installed: pyproject.toml | $(SERVE)/.created
 	@echo 'Installing what serving needs (no torch) into $(SERVE), once:'
-	$(SERVE)/bin/python -m pip install --disable-pip-version-check --editable .
+	$(SERVE)/bin/python -m pip install --disable-pip-version-check --editable '.[guided]'
 	@touch $@
 
 # torch in a step of its own: left to the dependencies' resolution, an unpinned one may bring
@@ -92,4 +94,8 @@ $(DEV)/.installed: pyproject.toml $(DEV)/.torch
 
 $(CLIENTS)/.installed: tests/conformance/requirements.txt | $(CLIENTS)/.created
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(FRAMEWORKS)/.installed: tests/conformance/requirements-frameworks.txt | $(FRAMEWORKS)/.created
+	$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -1,8 +1,9 @@
-"""`POST /v1/responses`: OpenAI's newer form of a chat. The id of an answer is a sealed state."""
+"""`POST /v1/responses`: OpenAI's newer form of a chat. An answer's id is a sealed state."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -30,6 +31,8 @@ router = APIRouter(route_class=StrictRoute)
 
 Json = dict[str, Any]
 _PREFIX = "resp_"
+# A stream has one id from its first event, when no state is there yet.
+_STREAMED_ID = re.compile(_PREFIX + "[0-9a-f]{24}")
 
 
 class InputPart(RequestModel):
@@ -96,7 +99,10 @@ class ResponsesAnswer(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: str = Field(description="a sealed state; to go on, send it as `previous_response_id`")
+    id: str = Field(
+        description="a sealed state; to go on, send it as `previous_response_id`. Of a stream: a "
+        "name, and the state is `metadata.previous_response_id`"
+    )
     object: Literal["response"]
     status: Literal["completed", "incomplete", "in_progress"]
     model: str
@@ -109,7 +115,8 @@ class ResponsesAnswer(BaseModel):
     summary="Answer a conversation, in OpenAI's newer form",
     description="Text in, text out. The server keeps nothing: the `id` of an answer is the sealed "
     "state after it, and `previous_response_id` goes on from there, on any server with the same "
-    "key. In a stream it is the id in the last event.",
+    "key. A stream has its id before there is a state: what to send next is in the last event's "
+    "`metadata.previous_response_id`.",
     operation_id="responses",
     tags=["openai"],
     response_model=ResponsesAnswer,
@@ -151,6 +158,13 @@ def _as_chat(body: ResponsesRequest) -> ChatCompletionRequest:
     if state is not None:
         if not state.startswith(_PREFIX):
             raise invalid("previous_response_id", "is no id of an answer", code="invalid_state")
+        if _STREAMED_ID.fullmatch(state):
+            raise invalid(
+                "previous_response_id",
+                "is the id of a streamed answer, which was made before its state; send "
+                "metadata.previous_response_id of the stream's last event",
+                code="invalid_state",
+            )
         state = state.removeprefix(_PREFIX)
     return ChatCompletionRequest.model_validate(
         {
@@ -293,7 +307,8 @@ class _Answer:
         assert continuation.finish_reason is not None
         (state,) = await states_after(job, [(0, text)])
         usage = job.usage(generation)
-        answer = self.whole(_PREFIX + state, text, continuation.finish_reason, usage)
+        answer = self.whole(self._first_id, text, continuation.finish_reason, usage)
+        answer["metadata"] = {"previous_response_id": _PREFIX + state}
         done = {"text": text, "logprobs": []}
         yield self._event("response.output_text.done", **place, **done)
         yield self._event("response.content_part.done", **place, part=_part(text))

@@ -92,7 +92,11 @@ async def test_a_stream_tells_the_same_answer(client: httpx.AsyncClient) -> None
     assert text_of(last) == text_of(whole)
     assert last["usage"]["output_tokens"] == whole["usage"]["output_tokens"]
     more = {"input": "And then?"}
-    assert text_of(await respond(client, **more, previous_response_id=last["id"])) == text_of(
+    assert {event["response"]["id"] for event in events if "response" in event} == {last["id"]}
+    refused = await client.post(URL, json={**BASE, "previous_response_id": last["id"]})
+    assert "metadata.previous_response_id" in refused.json()["error"]["message"]
+    state = last["metadata"]["previous_response_id"]
+    assert text_of(await respond(client, **more, previous_response_id=state)) == text_of(
         await respond(client, **more, previous_response_id=whole["id"])
     )
 
