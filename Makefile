@@ -2,7 +2,7 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
-PRESET ?= cpu-small
+PRESET ?= auto
 
 # Serving stays light, development also has torch, and other people's clients constrain neither.
 SERVE := .venv
@@ -55,10 +55,10 @@ docs: $(DEV)/.installed ## build the documentation as a site, in build/site
 bench: $(DEV)/.installed ## run every benchmark, or BENCH=engine alone; each ends in one JSON line
 	$(DEV)/bin/python -m benchmarks$(if $(BENCH),.$(BENCH)) $(ARGS)
 
-train: $(DEV)/.installed ## train on your text: CORPUS=train.txt VALID=valid.txt OUT=runs/mine [PRESET=cpu-small]
-	@if [ -z '$(CORPUS)' ] || [ -z '$(VALID)' ] || [ -z '$(OUT)' ]; then \
-		echo 'usage: make train CORPUS=train.txt VALID=valid.txt OUT=runs/mine [PRESET=$(PRESET)] [ARGS=...]' >&2; exit 2; fi
-	@exec $(DEV)/bin/python -m training train --corpus $(CORPUS) --valid $(VALID) --out '$(OUT)' --preset $(PRESET) $(ARGS)
+train: $(DEV)/.installed ## train on your text: CORPUS=train.txt OUT=runs/mine [VALID=valid.txt] [PRESET=auto]
+	@if [ -z '$(CORPUS)' ] || [ -z '$(OUT)' ]; then \
+		echo 'usage: make train CORPUS=train.txt OUT=runs/mine [VALID=valid.txt] [PRESET=$(PRESET)] [ARGS=...]' >&2; exit 2; fi
+	@exec $(DEV)/bin/python -m training train --corpus $(CORPUS) $(if $(VALID),--valid $(VALID)) --out '$(OUT)' --preset $(PRESET) $(ARGS)
 
 clean: ## remove environments, builds and caches (runs/ stays)
 	rm -rf $(SERVE) $(DEV) $(CLIENTS) $(FRAMEWORKS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
