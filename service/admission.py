@@ -30,10 +30,14 @@ class QuotaError(RuntimeError):
 
 @dataclass(kw_only=True)
 class Ticket:
-    """One request's part of the work. num_left: tokens still to do, as far as can be told."""
+    """One request's part of the work.
+
+    num_left: tokens still to do, as far as can be told; num_generated: tokens that came back.
+    """
 
     priority: Priority
     num_left: float
+    num_generated: int = 0
 
 
 class Admission:

@@ -278,6 +278,10 @@ class ModelClient:
         done = len(output.tokens) + sum(len(request.prompts[p.index]) for p in output.prompts)
         if done:
             admission.done(ticket, done)
+        ticket.num_generated += len(output.tokens)
+        params = request.sampling
+        if output.finished and params is not None and params.beam_width is None:
+            admission.ended(ticket.num_generated, len(request.prompts) * params.n)
 
     def stop_sample(self, request_id: str, prompt: int, index: int) -> None:
         """End one continuation of a request early."""

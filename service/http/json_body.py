@@ -29,14 +29,18 @@ class StrictRequest(Request):
     """Reads JSON as the standard has it: no NaN or Infinity, no lone surrogates, bounded depth."""
 
     async def json(self) -> Any:
-        body = await self.body()
-        _check_count(body)
-        try:
-            with _no_collections():
-                return from_json(body, allow_inf_nan=False)
-        except ValueError as error:
-            param, fault = _explain(body, error)
-            raise invalid(param, fault, code="invalid_json") from None
+        return parse_json(await self.body())
+
+
+def parse_json(body: bytes) -> Any:
+    """The value of a JSON text; an ApiError names the field at fault, or its place."""
+    _check_count(body)
+    try:
+        with _no_collections():
+            return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        param, fault = _explain(body, error)
+        raise invalid(param, fault, code="invalid_json") from None
 
 
 class StrictRoute(APIRoute):
