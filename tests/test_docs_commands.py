@@ -113,7 +113,7 @@ def check_make(arguments: list[str]) -> None:
 def check_training(arguments: list[str]) -> None:
     options = training.__main__._parser().parse_args(arguments)
     given = [pair for pair in getattr(options, "set", None) or [] if pair != "KEY=VALUE"]
-    if hasattr(options, "preset"):
+    if getattr(options, "preset", "auto") != "auto":  # which is chosen when the corpus was read
         load_config(options.preset, given)
 
 
