@@ -22,8 +22,10 @@ help: ## list the targets
 serve: $(SERVE)/.installed ## serve the shipped checkpoint, or MODEL=, on HOST:PORT
 	@exec $(SERVE)/bin/python -m service serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
+# Tests of reliability kill processes and overload a server: they want the machine to themselves.
 test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
-	$(DEV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(DEV)/bin/python -m pytest --numprocesses auto --dist loadfile $(if $(ARGS),$(ARGS),--ignore tests/reliability)
+	$(if $(ARGS),,$(DEV)/bin/python -m pytest tests/reliability)
 
 test-slow: $(DEV)/.installed ## run the tests marked slow
 	$(DEV)/bin/python -m pytest -m slow $(ARGS)
