@@ -125,6 +125,7 @@ class ResponsesAnswer(BaseModel):
             ResponsesAnswer,
             '{"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_7c1f",'
             '"output_index":0,"content_index":0,"delta":" fine","logprobs":[]}',
+            has_names=True,
         ),
         **error_responses(),
     },

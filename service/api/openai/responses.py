@@ -131,8 +131,13 @@ class ChatCompletionResponse(_Answer):
     prompt_token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
 
 
-def answers(model: type[BaseModel], event: str) -> dict[int | str, dict[str, Any]]:
-    """The 200 of a route that answers whole or, with `stream`, by events such as `event`."""
+def answers(
+    model: type[BaseModel], event: str, *, has_names: bool = False
+) -> dict[int | str, dict[str, Any]]:
+    """The 200 of a route that answers whole or, with `stream`, by events such as `event`.
+
+    has_names: an event has a name beside its data, and so is an object to those who read it.
+    """
     return {
         200: {
             "model": model,
@@ -140,7 +145,7 @@ def answers(model: type[BaseModel], event: str) -> dict[int | str, dict[str, Any
             "`data: [DONE]`.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": {"type": ["string", "object"] if has_names else "string"},
                     "example": f"data: {event}\n\ndata: [DONE]\n\n",
                 }
             },
