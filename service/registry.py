@@ -15,7 +15,8 @@ from service.engine.hosts.async_engine import (
     CheckpointReplacedError,
     EngineUnavailableError,
 )
-from service.engine.hosts.build import EngineFactory, why_not_servable
+from service.engine.hosts.build import EngineFactory
+from service.engine.runners.base import why_not_servable
 from service.model_entry import Entry, Failure, Fingerprint, Loaded, UnservableModelError
 from service.served_model import ModelFacts, ServedModel, read_facts
 

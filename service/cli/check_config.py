@@ -41,7 +41,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def _check_model(settings: Settings) -> str:
-    from service.engine.hosts.build import estimated_bytes, why_not_servable
+    from service.engine.hosts.build import estimated_bytes
+    from service.engine.runners.base import why_not_servable
     from service.served_model import read_facts
 
     facts = read_facts(settings.model)

@@ -27,18 +27,6 @@ def estimated_bytes(config: ModelConfig, *, replicas: int, cache_bytes: int) -> 
     return 4 * (num_parameters(config) + table) + replicas * (_ENGINE_BYTES + cache_bytes)
 
 
-def why_not_servable(config: ModelConfig) -> str | None:
-    """What of a checkpoint's shape the engine does not compute; None where it does."""
-    if config.architecture != "lstm":
-        return f"the engine serves LSTM checkpoints, not {config.architecture}"
-    if config.adaptive_cutoffs:
-        return (
-            "it has an adaptive softmax (model.adaptive_cutoffs), which the engine does not "
-            "compute: train with an ordinary one"
-        )
-    return None
-
-
 def build_engine(folder: Path, options: EngineOptions) -> AsyncEngine:
     """An engine for the checkpoint, not yet started. Loads nothing itself."""
     if options.mode == "thread":

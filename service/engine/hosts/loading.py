@@ -12,10 +12,9 @@ from models.activation_scales import int8_is_negligible
 from models.checkpoint import Checkpoint, load_checkpoint
 from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineInfo, EngineOptions
-from service.engine.hosts.build import why_not_servable
 from service.engine.hosts.replicas import shared_table
 from service.engine.hosts.self_check import check_known_answers
-from service.engine.runners.base import ModelRunner
+from service.engine.runners.base import ModelRunner, why_not_servable
 from service.engine.runners.onnx_graph import Arithmetic, input_table
 from service.engine.runners.onnx_session import integer_products_are_exact
 from service.engine.scheduler import Scheduler

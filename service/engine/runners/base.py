@@ -13,6 +13,18 @@ from models.config import ModelConfig
 from service.engine.request import Floats
 
 
+def why_not_servable(config: ModelConfig) -> str | None:
+    """What of a checkpoint's shape the engine does not compute; None where it does."""
+    if config.architecture != "lstm":
+        return f"the engine serves LSTM checkpoints, not {config.architecture}"
+    if config.adaptive_cutoffs:
+        return (
+            "it has an adaptive softmax (model.adaptive_cutoffs), which the engine does not "
+            "compute: train with an ordinary one"
+        )
+    return None
+
+
 @dataclass(frozen=True)
 class StateLayout:
     """A state is h and c of each layer, first to last, then the features fed to the softmax.
