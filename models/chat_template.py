@@ -22,11 +22,15 @@ STANDARD_TEMPLATE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatTemplate:
-    """Control tokens: one that opens the turns of each role, and one that ends every turn."""
+    """Control tokens: one that opens the turns of each role, and one that ends every turn.
+
+    system_prompts: those that the model was taught; None where nobody noted them.
+    """
 
     tokenizer: Tokenizer
     role_ids: Mapping[str, int]
     end_id: int
+    system_prompts: frozenset[str] | None = None
 
     @classmethod
     def of(
@@ -37,9 +41,19 @@ class ChatTemplate:
         role_ids = {role: control_ids[piece] for role, piece in declared["roles"].items()}
         if "system" in role_ids:
             role_ids.setdefault("developer", role_ids["system"])
+        taught = declared.get("system_prompts")
         return cls(
-            tokenizer=tokenizer, role_ids=role_ids, end_id=control_ids[declared["end_of_turn"]]
+            tokenizer=tokenizer,
+            role_ids=role_ids,
+            end_id=control_ids[declared["end_of_turn"]],
+            system_prompts=None if taught is None else frozenset(taught),
         )
+
+    def follows(self, role: str, content: str) -> bool:
+        """Whether a turn means anything to the model: not so a system prompt it never met."""
+        if self.system_prompts is None or role not in ("system", "developer"):
+            return True
+        return content.strip() in self.system_prompts
 
     def turn(self, role: str, content: str) -> list[int]:
         """Ids of a whole turn: the role's token, the content, the end of the turn."""

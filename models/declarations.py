@@ -48,10 +48,15 @@ class SamplingDefaults(_Declaration):
 
 
 class DeclaredTemplate(_Declaration):
-    """Control tokens by name: one that opens the turns of each role, one that ends every turn."""
+    """Control tokens by name: one that opens the turns of each role, one that ends every turn.
+
+    system_prompts: those that the model was taught, each a way to talk; it follows no other. None
+    where nobody noted them.
+    """
 
     roles: dict[Literal["system", "user", "assistant"], str]
     end_of_turn: str
+    system_prompts: list[str] | None = None
 
 
 class Declarations(_Declaration):

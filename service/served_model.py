@@ -74,7 +74,7 @@ def read_facts(folder: Path) -> ModelFacts:
             config=ModelConfig.from_dict(config["model"]),
             tokenizer=tokenizer,
             digest=config["digest"],
-            chat_template=None if template is None else template.model_dump(),
+            chat_template=None if template is None else template.model_dump(exclude_none=True),
             sampling_defaults=declared.sampling_defaults.model_dump(exclude_none=True),
             metrics=_read_object(metrics) if metrics.exists() else {},
             card=card.read_text("utf-8") if card.exists() else "",

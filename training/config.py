@@ -110,6 +110,11 @@ class ChatSection(_Section):
     enabled: bool | Literal["auto"] = Field(
         "auto", description="store the chat template in the checkpoint; auto: of dialogues"
     )
+    system_prompts: list[str] | Literal["auto"] | None = Field(
+        "auto",
+        description="those that the model is taught, others are ignored where it is served; "
+        "auto: the corpus's, if they are few; null: unknown, all are passed on",
+    )
     loss_on: Literal["all", "assistant"] = Field(
         "all", description='of dialogues: every turn, or only what follows "assistant"'
     )

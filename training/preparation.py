@@ -351,8 +351,22 @@ def _resolve(request: RunRequest, facts: CorpusFacts, device: torch.device) -> T
     precision = choose_precision(config.loop.precision, device)
     values = config.model_dump(mode="json")
     values["chat"]["enabled"] = chat
+    if config.chat.system_prompts == "auto":
+        values["chat"]["system_prompts"] = _taught(facts, base)
     values["loop"]["precision"] = precision
     return parse_config(values)
+
+
+def _taught(facts: CorpusFacts, base: Checkpoint | None) -> list[str] | None:
+    """System prompts that the model will know: the corpus's, and those that the base was taught."""
+    template = None if base is None else base.chat_template
+    if template is None:
+        return facts.kinds_of_talk
+    before = template.get("system_prompts")
+    if before is None or not facts.system_prompts:
+        return before
+    new = facts.kinds_of_talk
+    return None if new is None else sorted({*before, *new})
 
 
 def _resumed_config(request: RunRequest) -> TrainConfig:

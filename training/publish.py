@@ -14,7 +14,7 @@ from models.checkpoint import Checkpoint, save_checkpoint
 from models.language_model import LanguageModel
 from models.tokenizer import Tokenizer
 from training.card import model_card
-from training.config import TrainConfig
+from training.config import ChatSection, TrainConfig
 from training.run_state import Progress
 
 
@@ -36,6 +36,15 @@ class Origin:
     def to_dict(self) -> dict[str, Any]:
         """For the checkpoint's record."""
         return dataclasses.asdict(self)
+
+
+def declared_template(chat: ChatSection) -> Mapping[str, Any] | None:
+    """The template that a checkpoint declares; None for a model that is not for chat."""
+    if chat.enabled is not True:
+        return None
+    if isinstance(chat.system_prompts, list):
+        return {**STANDARD_TEMPLATE, "system_prompts": chat.system_prompts}
+    return STANDARD_TEMPLATE
 
 
 class Publisher:
@@ -62,7 +71,7 @@ class Publisher:
             weights=weights,
             tokenizer=self.tokenizer,
             storage=self.config.model.storage,
-            chat_template=STANDARD_TEMPLATE if self.config.chat.enabled is True else None,
+            chat_template=declared_template(self.config.chat),
             sampling_defaults=self.config.sampling.model_dump(exclude_none=True),
             training=training,
             metrics={"valid_loss_nats_per_token": progress.best_loss},

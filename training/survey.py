@@ -11,6 +11,7 @@ from training.corpus import Document
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ufffe\uffff]")
 _SAMPLES = 3
 _LEAST_WORDS = 5  # shorter lines stand in any two texts
+_MOST_SYSTEM_PROMPTS = 64  # a corpus with more has prompts of free text, not kinds of dialogue
 
 
 @dataclass
@@ -19,7 +20,8 @@ class CorpusFacts:
 
     dialogues: documents with turns; with_assistant: those in which an assistant speaks. duplicates:
     documents that came before. odd: characters that text seldom has, controls and U+FFFD. samples:
-    the first lines of the first documents.
+    the first lines of the first documents. system_prompts: the different ones, as long as they are
+    few enough to be kinds of talk.
     """
 
     documents: int = 0
@@ -31,6 +33,13 @@ class CorpusFacts:
     duplicates: int = 0
     odd: int = 0
     samples: list[str] = field(default_factory=list)
+    system_prompts: list[str] = field(default_factory=list)
+
+    @property
+    def kinds_of_talk(self) -> list[str] | None:
+        """The system prompts where they are few, in order; None where each is one of its own."""
+        prompts = self.system_prompts
+        return sorted(prompts) if 0 < len(prompts) <= _MOST_SYSTEM_PROMPTS else None
 
     def describe(self) -> str:
         """One line for people."""
@@ -73,6 +82,7 @@ def _count(document: Document, facts: CorpusFacts) -> None:
     facts.documents += document.starts
     facts.dialogues += bool(document.turns)
     facts.with_assistant += any(turn.role == "assistant" for turn in document.turns)
+    _note_system_prompts(document, facts.system_prompts)
     facts.lines += len(texts)
     for text in texts:
         facts.words += len(text.split())
@@ -80,6 +90,14 @@ def _count(document: Document, facts: CorpusFacts) -> None:
         facts.odd += len(_ODD.findall(text))
     if len(facts.samples) < _SAMPLES and document.starts:
         facts.samples.append(next(filter(None, texts), ""))
+
+
+def _note_system_prompts(document: Document, prompts: list[str]) -> None:
+    for turn in document.turns:
+        prompt = turn.content.strip()
+        is_new = turn.role == "system" and prompt not in prompts
+        if is_new and len(prompts) <= _MOST_SYSTEM_PROMPTS:
+            prompts.append(prompt)
 
 
 def lines_of(document: Document) -> list[str]:

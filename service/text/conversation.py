@@ -25,6 +25,7 @@ class Conversation:
     ) -> Prompt:
         """Each (role, text) behind `before`, and the opening of the assistant's turn.
 
+        System prompts that the model was not taught are left out: they would only lead it astray.
         opens: whether that opening comes; continues: in its place the last turn stays open, for its
         text to go on. Raises ValueError, naming the roles that there are, for another one.
         """
@@ -32,7 +33,8 @@ class Conversation:
         first, rest = len(ids), list(turns)
         unfinished = rest.pop() if continues else None
         for role, text in rest:
-            ids += self.template.turn(self._known(role), text)
+            if self.template.follows(self._known(role), text):
+                ids += self.template.turn(role, text)
         if unfinished is not None:
             ids.append(self.template.role_ids[self._known(unfinished[0])])
         elif opens:

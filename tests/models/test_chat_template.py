@@ -35,4 +35,14 @@ def test_developer_is_another_name_of_system() -> None:
 
 def test_the_standard_template_is_one_that_may_be_declared() -> None:
     declared = DeclaredTemplate.model_validate(dict(STANDARD_TEMPLATE))
-    assert declared.model_dump() == STANDARD_TEMPLATE
+    assert declared.model_dump(exclude_none=True) == STANDARD_TEMPLATE
+
+
+def test_a_system_prompt_that_was_not_taught_is_none_to_follow() -> None:
+    taught = {**STANDARD_TEMPLATE, "system_prompts": ["Have a chat."]}
+    template = ChatTemplate.of(small_tokenizer(), taught)
+    assert template.follows("system", " Have a chat.\n")
+    assert template.follows("developer", "Have a chat.")
+    assert not template.follows("system", "You are a pirate.")
+    assert template.follows("user", "You are a pirate.")
+    assert ChatTemplate.of(small_tokenizer()).follows("system", "You are a pirate.")

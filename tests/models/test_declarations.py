@@ -27,7 +27,7 @@ def test_what_is_declared_comes_back(tokenizer: Tokenizer) -> None:
     config = {"chat_template": TEMPLATE, "sampling_defaults": {"temperature": 1, "top_k": None}}
     declared = read_declarations(config, tokenizer)
     assert declared.chat_template is not None
-    assert declared.chat_template.model_dump() == TEMPLATE
+    assert declared.chat_template.model_dump(exclude_none=True) == TEMPLATE
     assert declared.sampling_defaults.model_dump(exclude_none=True) == {"temperature": 1}
 
 

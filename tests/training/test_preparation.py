@@ -110,4 +110,32 @@ def test_chat_is_for_models_that_have_heard_an_assistant(tmp_path: Path) -> None
     files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "valid")}
     few = (*SHORT, "tokenizer.vocab_size=270")
     assert main(train_arguments(files, tmp_path / "talks", sets=few)) == 0
-    assert load_checkpoint(tmp_path / "talks").chat_template is not None
+    template = load_checkpoint(tmp_path / "talks").chat_template
+    assert template is not None
+    assert "system_prompts" not in template
+
+
+def test_the_system_prompts_of_a_corpus_are_those_that_the_model_follows(tmp_path: Path) -> None:
+    """Training that goes on from a model adds to what it was taught."""
+
+    def corpus(name: str, system: str) -> dict[str, Path]:
+        turns = [("system", system), ("user", "hi"), ("assistant", "yes")]
+        talk = {"turns": [{"role": role, "content": content} for role, content in turns]}
+        files = {part: tmp_path / f"{name}-{part}.jsonl" for part in ("train", "valid")}
+        for file in files.values():
+            file.write_text((json.dumps(talk) + "\n") * 300)
+        return files
+
+    few = (*SHORT, "tokenizer.vocab_size=276")
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(train_arguments(corpus("a", "Have a chat."), first, sets=few)) == 0
+    template = load_checkpoint(first).chat_template
+    assert template is not None
+    assert template["system_prompts"] == ["Have a chat."]
+    more = train_arguments(
+        corpus("b", "Sell books."), second, "--init-from", str(first), sets=SHORT
+    )
+    assert main(more) == 0
+    template = load_checkpoint(second).chat_template
+    assert template is not None
+    assert template["system_prompts"] == ["Have a chat.", "Sell books."]

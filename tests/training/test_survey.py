@@ -28,6 +28,18 @@ def test_a_corpus_is_counted_as_it_passes_by() -> None:
     assert "1 duplicates" in facts.describe()
 
 
+def test_few_system_prompts_are_kinds_of_talk_and_many_are_not() -> None:
+    def talk(system: str) -> Document:
+        return Document(turns=(Turn("system", system), Turn("assistant", "Yes.")))
+
+    assert facts_of([talk("Chat."), talk(" Book."), talk("Chat.")]).kinds_of_talk == [
+        "Book.",
+        "Chat.",
+    ]
+    assert facts_of([Document(text="no talk")]).kinds_of_talk is None
+    assert facts_of([talk(f"You are number {n}.") for n in range(99)]).kinds_of_talk is None
+
+
 def test_duplicates_are_dropped_where_that_is_asked() -> None:
     documents = [Document(text="a"), Document(text="b"), Document(text="a")]
     facts = CorpusFacts()

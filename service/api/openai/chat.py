@@ -38,7 +38,10 @@ def template_of(model: ServedModel) -> ChatTemplate:
 
 
 def check_messages(messages: Sequence[ChatMessage], template: ChatTemplate) -> list[str]:
-    """Refuse what the template, or this server, cannot say; returns fields that nobody knows."""
+    """Refuse what the template, or this server, cannot say.
+
+    Returns what is ignored: fields that nobody knows, and system prompts the model cannot follow.
+    """
     unknown = []
     for index, message in enumerate(messages):
         place = f"messages.{index}."
@@ -46,6 +49,8 @@ def check_messages(messages: Sequence[ChatMessage], template: ChatTemplate) -> l
         if message.role not in template.role_ids:
             known = ", ".join(sorted(template.role_ids))
             raise invalid(place + "role", f"this model knows {known}, not {message.role!r}")
+        if not template.follows(message.role, message.text):
+            unknown.append(f"messages.{index} (a system prompt that the model was not taught)")
     return unknown
 
 

@@ -233,6 +233,21 @@ async def test_a_role_that_the_template_lacks(served: ServedModel) -> None:
     assert error["param"] == "messages.0.role"
 
 
+async def test_a_system_prompt_that_was_not_taught_is_ignored_and_told(served: ServedModel) -> None:
+    assert served.chat_template is not None
+    model = replace(served, chat_template={**served.chat_template, "system_prompts": ["Have fun."]})
+    pirate = [{"role": "system", "content": "You are a pirate."}, *HELLO]
+    known = [{"role": "system", "content": "Have fun."}, *HELLO]
+    async with running(create_app(Settings(), [model])) as client:
+        plain, told = await chat(client), await chat(client, messages=pirate)
+        followed = await chat(client, messages=known)
+    assert told["choices"] == plain["choices"]
+    (ignored,) = told["ignored_fields"]
+    assert ignored.startswith("messages.0 (a system prompt")
+    assert "ignored_fields" not in followed
+    assert followed["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"]
+
+
 async def test_what_frameworks_send_changes_nothing(client: httpx.AsyncClient) -> None:
     plain = await chat(client)
     named = [{**message, "name": "Ann", "annotations": []} for message in HELLO]
