@@ -18,6 +18,8 @@ _COMMANDS = {
     "next-word": "next_word",
     "generate": "generate",
     "chat": "chat",
+    "pull": "pull",
+    "list": "list_models",
     "check-config": "check_config",
     "new-key": "new_key",
 }

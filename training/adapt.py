@@ -27,12 +27,12 @@ from training.finish import finish
 from training.formats import ROLES
 from training.learner import Learner
 from training.preparation import (
-    CONFIG,
     RunRequest,
     model_values,
     prepare,
     shards_of,
     stored_config,
+    write_config,
 )
 from training.run import new_model, train_prepared, valid_streams
 from training.scoring import sample_documents, token_losses
@@ -54,7 +54,7 @@ _PASSES = ((300_000, 6), (3_000_000, 4), (30_000_000, 2), (float("inf"), 1))
 class AdaptRequest:
     """mix: files of the base's sort of text, or "self" for text that the base writes, which make
     up `mix_share` of what is trained on. words: whose probability is shown before and after.
-    minutes: of processor time that training should stay within."""
+    minutes: that training should stay within."""
 
     base: Path
     corpus: Sequence[str]
@@ -229,7 +229,7 @@ def _document_of(tokenizer: Tokenizer, ids: Sequence[int]) -> Document:
 def _try_rates(
     request: AdaptRequest, run: RunRequest, workers: Workers
 ) -> tuple[dict[float, float], float]:
-    """Validation loss after a short run with each rate, and tokens a second of processor time."""
+    """Validation loss after a short run with each rate, and tokens a second."""
     config = stored_config(run.folder)
     rates = RATES if request.rate is None else (request.rate,)
     found, tokens, spent = dict[float, float](), 0, 0.0
@@ -239,10 +239,10 @@ def _try_rates(
         trial = _with(config, lr=rate, max_tokens=budget, warmup_tokens=budget // 10)
         data = TokenStreams(train, config.loop.batch_size, config.loop.seed)
         learner = Learner(trial, new_model(run, config, train.vocab_size), data, workers)
-        started = time.process_time()
+        started = time.monotonic()
         while learner.state.progress.tokens < budget:
             learner.step()
-        spent += time.process_time() - started
+        spent += time.monotonic() - started
         tokens += learner.state.progress.tokens
         found[rate] = learner.measure(valid_streams(valid, workers), _TRIAL_VALID)
         say(f"trial: learning rate {rate:g} -> {found[rate]:.4f} nats a token")
@@ -268,7 +268,7 @@ def _decide(request: AdaptRequest, run: RunRequest, rate: float, speed: float) -
     cut = chosen < passes and not request.epochs
     why = f" (as many as {request.minutes:g} minutes allow)" if cut else ""
     say(f"adapting: learning rate {rate:g}, {chosen:.1f} passes over {tokens:,} tokens{why}")
-    (run.folder / CONFIG).write_text(decided.model_dump_json(indent=2), encoding="utf-8")
+    write_config(run.folder, decided)
 
 
 def _with(

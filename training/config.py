@@ -52,7 +52,9 @@ class OptimizerSection(_Section):
     name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(2e-3, gt=0)
     schedule: Literal["cosine", "constant"] = Field("cosine", description="after the warm-up")
-    warmup_tokens: int = Field(2_000_000, ge=0)
+    warmup_tokens: int = Field(
+        2_000_000, ge=0, description="of a rising rate; a tenth of the run at most"
+    )
     min_lr_ratio: float = Field(0.02, ge=0, le=1, description="floor of the cosine over lr")
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
@@ -93,6 +95,11 @@ class LoopSection(_Section):
     )
     epochs: float = Field(0.0, ge=0, description="passes over the corpus; 0: by its size")
     max_tokens: int = Field(0, ge=0, description="training tokens in all; 0: by epochs")
+    minutes: float = Field(
+        0.0,
+        ge=0,
+        description="that training may take, by the speed measured at its start; 0: no bound",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of matrix products; auto: bfloat16 where it is faster"
     )
@@ -139,7 +146,8 @@ class TrainConfig(_Section):
 
 # What may differ when a run goes on: how long it is, and how often it is looked at.
 LENGTHS = frozenset({"loop.epochs", "loop.max_tokens"})
-PACE = LENGTHS | {
+BOUNDS = LENGTHS | {"loop.minutes"}
+PACE = BOUNDS | {
     f"loop.{name}"
     for name in ("eval_tokens", "eval_seconds", "valid_limit", "patience", "save_seconds")
 }
@@ -171,7 +179,7 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> TrainCon
         raise ValueError("loop.epochs and loop.max_tokens both say how long a run is: give one")
     if named & LENGTHS:
         loop = values.get("loop", {})
-        values = values | {"loop": {k: v for k, v in loop.items() if f"loop.{k}" not in LENGTHS}}
+        values = values | {"loop": {k: v for k, v in loop.items() if f"loop.{k}" not in BOUNDS}}
     for override in overrides:
         _apply(values, override)
     return parse_config(values)

@@ -22,11 +22,12 @@ def build_optimizer(model: nn.Module, settings: OptimizerSection) -> torch.optim
 
 def learning_rate(settings: OptimizerSection, tokens: int, max_tokens: int) -> float:
     """Rate after `tokens` of `max_tokens` training tokens; cosine of Loshchilov & Hutter 2017."""
-    if tokens < settings.warmup_tokens:
-        return settings.lr * (tokens + 1) / (settings.warmup_tokens + 1)
+    warmup = min(settings.warmup_tokens, max_tokens // 10)
+    if tokens < warmup:
+        return settings.lr * (tokens + 1) / (warmup + 1)
     if settings.schedule == "constant":
         return settings.lr
-    span = max(max_tokens - settings.warmup_tokens, 1)
-    progress = min((tokens - settings.warmup_tokens) / span, 1.0)
+    span = max(max_tokens - warmup, 1)
+    progress = min((tokens - warmup) / span, 1.0)
     floor = settings.lr * settings.min_lr_ratio
     return floor + (settings.lr - floor) * (1 + math.cos(math.pi * progress)) / 2

@@ -21,6 +21,7 @@ from models.checkpoint import TOKENIZER, Checkpoint, load_checkpoint
 from models.tokenizer import Tokenizer
 from training.config import (
     AUTO,
+    BOUNDS,
     LENGTHS,
     PACE,
     TrainConfig,
@@ -119,7 +120,7 @@ def prepare(request: RunRequest, device: torch.device) -> None:
         num_bytes = json.loads((folder / FACTS).read_text("utf-8"))["bytes"]
         config = _resumed_config(request)
         shard, _ = shards_of(folder, config, given.vocab_size)
-        _write_config(folder, _with_length(config, num_bytes, shard))
+        write_config(folder, _with_length(config, num_bytes, shard))
         return
     facts = CorpusFacts()
     with KeptDocuments(folder / "train.documents") as kept:
@@ -142,12 +143,17 @@ def prepare(request: RunRequest, device: torch.device) -> None:
         shard = _write_shards(request, config, tokenizer, (corpus, valid), kept, split)
     _check_identity(folder, tokenizer, resume=request.resume)
     (folder / FACTS).write_text(json.dumps(asdict(facts), ensure_ascii=False), encoding="utf-8")
-    _write_config(folder, _with_length(config, facts.bytes, shard))
+    write_config(folder, _with_length(config, facts.bytes, shard))
 
 
 def stored_config(folder: Path) -> TrainConfig:
     """The resolved settings of a prepared run."""
     return parse_config(json.loads((folder / CONFIG).read_text("utf-8")))
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Put settings where `stored_config` finds them."""
+    (folder / CONFIG).write_text(config.model_dump_json(indent=2), encoding="utf-8")
 
 
 def shards_of(folder: Path, config: TrainConfig, vocab_size: int) -> tuple[Shard, Shard]:
@@ -374,8 +380,16 @@ def _resumed_config(request: RunRequest) -> TrainConfig:
     stored = json.loads((request.folder / CONFIG).read_text("utf-8"))
     if isinstance(request.config, Settings):
         pace = [o for o in request.config.overrides if o.partition("=")[0] in PACE]
-        if any(o.partition("=")[0] in LENGTHS for o in pace):
-            stored["loop"] |= {"epochs": 0, "max_tokens": 0}
+        bound = [o for o in pace if o.partition("=")[0] == "loop.minutes"]
+        if bound and float(bound[-1].partition("=")[2]) != stored["loop"].get("minutes", 0):
+            raise ValueError(
+                "--resume: --minutes bounds a run from its beginning; to go on for longer, leave "
+                "it out and say how many passes it shall have in all, --epochs"
+            )
+        if bound:  # what they allow was decided then, of the passes asked for
+            pace = [o for o in pace if o.partition("=")[0] not in BOUNDS]
+        elif any(o.partition("=")[0] in LENGTHS for o in pace):
+            stored["loop"] |= {"epochs": 0, "max_tokens": 0, "minutes": 0}
         return with_overrides(stored, pace)
     asked = request.config.model_dump(mode="json")["loop"]
     stored["loop"] |= {k: v for k, v in asked.items() if f"loop.{k}" in PACE}
@@ -394,7 +408,3 @@ def _with_length(config: TrainConfig, num_bytes: int, shard: Shard) -> TrainConf
     values = config.model_dump(mode="json")
     values["loop"] |= {"max_tokens": total, "epochs": total / tokens}
     return parse_config(values)
-
-
-def _write_config(folder: Path, config: TrainConfig) -> None:
-    (folder / CONFIG).write_text(config.model_dump_json(indent=2), encoding="utf-8")

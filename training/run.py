@@ -16,7 +16,15 @@ from training.data import TokenStreams
 from training.distributed import Workers, join, say
 from training.finish import finish
 from training.learner import Learner
-from training.preparation import RunRequest, base_of, prepare, shards_of, stored_config
+from training.pace import tokens_per_second, within_minutes
+from training.preparation import (
+    RunRequest,
+    base_of,
+    prepare,
+    shards_of,
+    stored_config,
+    write_config,
+)
 from training.publish import Origin, Publisher
 from training.shards import Shard
 from training.trainer import Outcome, Trainer
@@ -43,17 +51,28 @@ def train_prepared(request: RunRequest, workers: Workers) -> Outcome:
     loop = config.loop
     tokenizer = Tokenizer.from_file(folder / TOKENIZER)
     train_shard, valid_shard = shards_of(folder, config, tokenizer.vocab_size)
-    train = TokenStreams(train_shard, loop.batch_size, loop.seed, workers.share(loop.batch_size))
-    model = new_model(request, config, tokenizer.vocab_size)
-    learner = Learner(config, model.to(workers.device), train, workers)
+
+    def new_learner(config: TrainConfig) -> Learner:
+        share = workers.share(loop.batch_size)
+        train = TokenStreams(train_shard, loop.batch_size, loop.seed, share)
+        model = new_model(request, config, tokenizer.vocab_size)
+        return Learner(config, model.to(workers.device), train, workers)
+
+    if loop.minutes and not (request.resume and (folder / "state").exists()):
+        speed = tokens_per_second(new_learner(config))
+        config = within_minutes(config, speed, train_shard.num_tokens)
+        if workers.is_main:
+            write_config(folder, config)
+    learner = new_learner(config)
+    train = learner.data
     origin = _origin(request, len(train))
     publisher = Publisher(config, tokenizer, origin, request.out)
     trainer = Trainer(learner, valid_streams(valid_shard, workers), publisher, folder)
     resumed = request.resume and trainer.resume()
     if request.resume and not resumed:
         say(f"nothing to resume in {folder}: starting from the beginning")
-    parameters = sum(p.numel() for p in model.parameters())
-    passes = loop.max_tokens / len(train)
+    parameters = sum(p.numel() for p in learner.state.model.parameters())
+    passes = config.loop.max_tokens / len(train)
     say(f"{len(train):,} training tokens, {parameters:,} parameters, {passes:.2f} passes")
     return trainer.run()
 

@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mix-share", type=float, default=0.3, help="of all training text")
     parser.add_argument("--words", type=Path, metavar="FILE", help="one a line: show what changes")
-    parser.add_argument("--minutes", type=float, default=6.0, help="of processor time to train")
+    parser.add_argument("--minutes", type=float, default=6.0, help="that training may take")
     parser.add_argument("--rate", type=float, help="learning rate; found by trials without it")
     parser.add_argument("--epochs", type=float, help="passes; by corpus and --minutes without")
     parser.add_argument("--license", default="", help="of the text, for the model card")

@@ -34,6 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=float, metavar="N", help="passes over the corpus")
     parser.add_argument(
+        "--minutes", type=float, metavar="N", help="that training may take: fewer passes if need be"
+    )
+    parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides"
     )
     parser.add_argument("--tokenizer", type=Path, help="use this .model file, train none")
@@ -58,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
     overrides = [*options.overrides]
     if options.epochs is not None:
         overrides.append(f"loop.epochs={options.epochs}")
+    if options.minutes is not None:
+        overrides.append(f"loop.minutes={options.minutes}")
     outcome = run_training(
         RunRequest(
             corpus=options.corpus,
