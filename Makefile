@@ -88,7 +88,7 @@ $(DEV)/.torch: | $(DEV)/.created
 	@touch $@
 
 $(DEV)/.installed: pyproject.toml $(DEV)/.torch
-	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check,docs,guided]'
+	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check,docs,guided,otel]'
 	@$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pyctcdecode==0.5.0 \
 	&& $(DEV)/bin/python -m pip install --quiet --disable-pip-version-check flashlight-text kenlm pygtrie \
 	|| echo 'No decoders of speech recognition here (a C++ compiler? CMake?): their tests will be skipped'

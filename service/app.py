@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -40,6 +41,9 @@ from service.served_model import ServedModel
 from service.settings import Settings
 from service.state_token import StateCodec
 
+if TYPE_CHECKING:  # an extra
+    from service.http.tracing import RequestTracer
+
 _ROUTERS = (
     score.router,
     rescore.router,
@@ -64,13 +68,15 @@ def create_app(
     settings: Settings,
     models: Sequence[ServedModel] | None = None,
     engine: AsyncEngine | None = None,
+    tracer: RequestTracer | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
     models: models built elsewhere, the default one first, in place of those that `settings` names.
     engine: one for the settings' default model that is on its way already.
+    tracer: in place of the one that `settings` ask for.
     """
-    context = _build_context(settings, models, engine)
+    context = _build_context(settings, models, engine, tracer or _tracer(settings))
     app = FastAPI(
         title="lstm-serve",
         version=version_of_service(),
@@ -80,6 +86,9 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
+        # FastAPI's own would send validation errors, with what clients wrote, wherever variables of
+        # the environment say.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.context = context
     for router in _ROUTERS:
@@ -107,7 +116,10 @@ def create_app(
 
 
 def _build_context(
-    settings: Settings, models: Sequence[ServedModel] | None, engine: AsyncEngine | None
+    settings: Settings,
+    models: Sequence[ServedModel] | None,
+    engine: AsyncEngine | None,
+    tracer: RequestTracer | None,
 ) -> AppContext:
     if models is not None:
         registry = ModelRegistry.of_models(models, aliases=settings.served_model_name)
@@ -134,7 +146,21 @@ def _build_context(
             per_key=settings.max_requests_per_key,
             per_minute=settings.requests_per_minute_per_key,
         ),
+        tracer=tracer,
     )
+
+
+def _tracer(settings: Settings) -> RequestTracer | None:
+    """Where traces are asked for; else nothing of them is even imported."""
+    if settings.otlp_traces_endpoint is None:
+        return None
+    try:
+        from service.http.tracing import RequestTracer
+    except ImportError as error:
+        raise ValueError(
+            "otlp_traces_endpoint: traces need the extra `otel`: pip install 'lstm-serve[otel]'"
+        ) from error
+    return RequestTracer.to_collector(settings.otlp_traces_endpoint, version_of_service())
 
 
 def _stats_of(model: ServedModel) -> ModelStats:
@@ -156,6 +182,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await loading
         await context.registry.stop(grace_s=0)
+        if context.tracer is not None:
+            await asyncio.to_thread(context.tracer.close)
 
 
 async def _load(context: AppContext) -> None:

@@ -15,13 +15,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service.engine.stats import EngineStats
+from service.work_metrics import LATENCIES_S, Work, WorkHistograms
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# A next-token request takes a few milliseconds, a long completion seconds.
-_LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
-_TOKEN_TIMES_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
-
 _HELP = {
+    "rows": "Rows that the engine has.",
     "running": "Rows that advance in each step of the engine.",
     "waiting": "Sequences that wait for a row.",
     "cache_bytes": "Memory of the state cache, in bytes.",
@@ -29,8 +27,12 @@ _HELP = {
     "cache_hits": "Prompts that began after a cached prefix.",
     "cache_lookups": "Prompts for which a cached prefix was looked for.",
     "steps": "Steps of the engine; each advances every running row by one token.",
+    "step_rows": "Tokens that were fed to the network, of all rows together.",
+    "head_rows": "Distributions over the vocabulary that were computed.",
+    "generated_tokens": "Tokens that were drawn.",
     "cached_tokens": "Tokens of prompts that were not computed because their prefix was cached.",
 }
+_USAGE = "Share of the engine's rows in use, 0 to 1; a row is all the memory a sequence has."
 # vLLM's names of what an engine says of itself.
 _VLLM_GAUGES = {"running": "vllm:num_requests_running", "waiting": "vllm:num_requests_waiting"}
 _VLLM_COUNTERS = {
@@ -67,7 +69,7 @@ class Metrics:
             "lstm_serve_request_duration_seconds",
             "Time from a request's arrival to the end of its answer.",
             ("route",),
-            buckets=_LATENCIES_S,
+            buckets=LATENCIES_S,
             registry=registry,
         )
         self.tokens = Counter(
@@ -87,30 +89,12 @@ class Metrics:
         )
         self._successes = Counter(
             "vllm:request_success",
-            "Requests with work in the engine that were answered with a 200.",
-            ("model_name",),
+            "Requests with work in the engine that were answered with a 200, by why they ended.",
+            ("model_name", "finished_reason"),
             registry=registry,
         )
-        self._first_token, self._token_time, self._total = (
-            Histogram(name, text, ("model_name",), buckets=buckets, registry=registry)
-            for name, text, buckets in (
-                (
-                    "vllm:time_to_first_token_seconds",
-                    "Time from a request's arrival to the engine's first output for it.",
-                    _LATENCIES_S,
-                ),
-                (
-                    "vllm:time_per_output_token_seconds",
-                    "Time between the tokens of a continuation, a request's mean.",
-                    _TOKEN_TIMES_S,
-                ),
-                (
-                    "vllm:e2e_request_latency_seconds",
-                    "Time from a request's arrival to the end of its answer.",
-                    _LATENCIES_S,
-                ),
-            )
-        )
+        self._work = WorkHistograms()
+        registry.register(self._work)
         registry.register(_ModelCollector(model_stats))
         ProcessCollector(registry=registry)
 
@@ -124,20 +108,12 @@ class Metrics:
         self._prompt_tokens.labels(model).inc(prompt)
         self._new_tokens.labels(model).inc(completion)
 
-    def observe_work(
-        self, model: str, *, first_s: float | None, total_s: float, new_tokens: int, status: int
-    ) -> None:
-        """A request that had a model: seconds to its first output (None: there was none) and in
-        all, tokens generated, HTTP status.
-        """
-        if status == 200:
-            self._successes.labels(model).inc()
-        self._total.labels(model).observe(total_s)
-        if first_s is None:
-            return
-        self._first_token.labels(model).observe(first_s)
-        if new_tokens > 1:
-            self._token_time.labels(model).observe((total_s - first_s) / (new_tokens - 1))
+    def observe_work(self, model: str, work: Work) -> None:
+        """A request that had a model."""
+        if work.status == 200:
+            for reason in work.finish_reasons or ("stop",):
+                self._successes.labels(model, reason).inc()
+        self._work.observe(model, work)
 
     def render(self) -> bytes:
         """The page, in Prometheus' text format."""
@@ -172,6 +148,9 @@ def _samples(stats: ModelStats) -> Iterator[tuple[CounterMetricFamily | GaugeMet
         yield _gauge(f"lstm_serve_engine_{name}", text, "model"), value
         if name in _VLLM_GAUGES:
             yield _gauge(_VLLM_GAUGES[name], text, "model_name"), value
+    if rows := stats.engine.gauges.get("rows"):
+        usage = stats.engine.gauges.get("running", 0) / rows
+        yield _gauge("vllm:kv_cache_usage_perc", _USAGE, "model_name"), usage
     ready = "Whether the model's engine can compute: 1, or 0 while it starts or is down."
     yield _gauge("lstm_serve_engine_ready", ready, "model"), float(stats.is_ready)
     restarts = "Times that an engine process died or hung and was started again."

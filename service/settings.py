@@ -223,6 +223,12 @@ class Settings(BaseSettings):
         ge=1,
         description="alternatives one answer may list: tokens times top_logprobs, or chosen tokens",
     )
+    otlp_traces_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="address of an OTLP/HTTP collector, http://collector:4318/v1/traces, that gets "
+        "an OpenTelemetry span of each request; needs the extra `otel`",
+    )
     log_format: LogFormat = Field("text", description="lines for people, or one JSON object a line")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severity that is logged"

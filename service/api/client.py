@@ -17,7 +17,8 @@ from service.admission import Admission, Ticket
 from service.engine.hosts.async_engine import QueueFullError
 from service.engine.request import EngineRequest, NextToken, Priority, PromptOutput, RequestOutput
 from service.engine_state import EngineState
-from service.http.dependencies import AppContext, Call, call_of, context_of, resolve_model
+from service.http.call import Call, call_of
+from service.http.dependencies import AppContext, context_of, resolve_model
 from service.http.errors import impossible, invalid, too_many
 from service.served_model import ServedModel
 from service.settings import Settings
@@ -246,7 +247,8 @@ class ModelClient:
         the first work that the client asks for and the queue is full.
         """
         waits, self._has_begun = self._has_begun, True
-        request = replace(request, cache_scope=self.call.cache_scope)
+        request = replace(request, cache_scope=self.call.cache_scope, arrived=time.monotonic())
+        self.call.begin(request, time.perf_counter())
         admission = self.context.admission(self.model.name)
         with admission.admit(request, waits=waits) as ticket:
             while True:
@@ -273,8 +275,7 @@ class ModelClient:
         self, request: EngineRequest, output: RequestOutput, admission: Admission, ticket: Ticket
     ) -> None:
         """Count what was done: for the log, and for those who want to be let in."""
-        if self.call.first_output is None and (output.tokens or output.prompts):
-            self.call.first_output = time.perf_counter()
+        self.call.note(output, time.perf_counter())
         done = len(output.tokens) + sum(len(request.prompts[p.index]) for p in output.prompts)
         if done:
             admission.done(ticket, done)
@@ -284,7 +285,8 @@ class ModelClient:
             admission.ended(ticket.num_generated, len(request.prompts) * params.n)
 
     def stop_sample(self, request_id: str, prompt: int, index: int) -> None:
-        """End one continuation of a request early."""
+        """End one continuation of a request early: its text met a stop string."""
+        self.call.finish_reasons.add("stop")
         self.model.engine.stop_sample(request_id, prompt, index)
 
     def usage(self, prompt_tokens: int, new_tokens: int = 0, *, cached: int) -> dict[str, int]:
@@ -296,6 +298,7 @@ class ModelClient:
         cached = min(cached, prompt_tokens)
         self.call.prompt_tokens += prompt_tokens
         self.call.new_tokens += new_tokens
+        self.call.cached_tokens += cached
         self.context.metrics.count_tokens(
             self.model.name, prompt=prompt_tokens, completion=new_tokens, cached=cached
         )

@@ -95,6 +95,8 @@ class Engine:
         NodeSequence(progress, root, state).close(step, place, state)
         self.counters.cached_tokens += progress.cached_tokens
         self._finish(step)
+        if progress.is_finished:
+            progress.end_wait(self._clock)
 
     def abort(self, request_id: str) -> None:
         """Forget a request; its rows are free at once."""
@@ -150,6 +152,7 @@ class Engine:
             self.runner.write_states(first, [sequence.start for sequence in admitted])
             for sequence in admitted:
                 sequence.start = None
+                sequence.progress.end_wait(self._clock)
         self.scheduler.steps += 1
 
     def _release(self, sequences: Iterable[EngineSequence]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class RequestProgress:
     """scores: of the nodes that were begun. states: by prompt, those asked for and reached.
 
     guides: what continuations must spell, each at its beginning.
+    queued_s: how long it waited for its first step, until that is told.
     kept: where the states at ends of nodes lie in the cache. open_samples: by (prompt, sample).
     """
 
@@ -60,6 +61,8 @@ class RequestProgress:
     open_samples: dict[tuple[int, int], SampleSequence] = field(default_factory=dict)
     open_searches: int = 0
     cached_tokens: int = 0
+    is_waiting: bool = True
+    queued_s: float | None = None
     new_prompts: list[PromptOutput] = field(default_factory=list)
     new_tokens: list[TokenOutput] = field(default_factory=list)
     error: str | None = None
@@ -124,6 +127,13 @@ class RequestProgress:
         parts = [self.scores[part].logprobs for part in reversed(list(_upwards(node)))]
         return [value for part in parts for value in part]
 
+    def end_wait(self, clock: Callable[[], float]) -> None:
+        """Its first step begins, or everything was known already and it needs none."""
+        if self.is_waiting:
+            self.is_waiting = False
+            if self.request.arrived is not None:
+                self.queued_s = max(0.0, clock() - self.request.arrived)
+
     def fail(self, message: str) -> None:
         """End the request with an error; its rows are given back when outputs are taken."""
         self.error = message
@@ -148,8 +158,9 @@ class RequestProgress:
             cached_tokens=self.cached_tokens,
             finished=self.is_finished,
             error=self.error,
+            queued_s=self.queued_s,
         )
-        self.new_prompts, self.new_tokens = [], []
+        self.new_prompts, self.new_tokens, self.queued_s = [], [], None
         return output
 
     def report_prompt(self, index: int, head: Floats | None) -> None:

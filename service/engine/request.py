@@ -125,6 +125,8 @@ class EngineRequest:
     keep_states: keep a state every few generated tokens in the cache, because the caller will
         come back for one near the end.
     cache_scope: requests find in the cache only what requests of the same scope left there.
+    arrived: when it began to wait, on the clock of `time.monotonic`, which processes share; None
+        where nobody asks how long that was.
     """
 
     request_id: str
@@ -138,6 +140,7 @@ class EngineRequest:
     keep_states: bool = False
     cache_scope: str = ""
     priority: Priority = Priority.INTERACTIVE
+    arrived: float | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -181,7 +184,10 @@ class TokenOutput(NamedTuple):
 
 
 class RequestOutput(NamedTuple):
-    """News of one request. The last one has `finished` set (and `error` if it failed)."""
+    """News of one request. The last one has `finished` set (and `error` if it failed).
+
+    queued_s: seconds that it waited for its first step; told once, with the first news after that.
+    """
 
     request_id: str
     prompts: tuple[PromptOutput, ...] = ()
@@ -189,6 +195,7 @@ class RequestOutput(NamedTuple):
     cached_tokens: int = 0
     finished: bool = False
     error: str | None = None
+    queued_s: float | None = None
 
 
 _RANGES = {

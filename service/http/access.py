@@ -10,8 +10,9 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from service.admission import QuotaError
-from service.http.dependencies import AppContext, call_of, route_path
-from service.http.errors import ApiError
+from service.http.call import call_of
+from service.http.dependencies import AppContext, route_path
+from service.http.errors import ApiError, refuse
 from service.keys import ApiKey, Scope
 
 GetContext = Callable[[], AppContext]
@@ -60,7 +61,7 @@ class HostMiddleware:
             "the header 'Host' names another server; LSTM_SERVE_ALLOWED_HOSTS lists further names",
             code="host_not_allowed",
         )
-        await refusal.response()(scope, receive, send)
+        await refuse(refusal, scope, receive, send)
 
     def _is_ours(self, scope: ASGIScope) -> bool:
         host = Headers(scope=scope).get("host", "").lower()
@@ -86,7 +87,7 @@ class KeyMiddleware:
         is_free = is_open(path, pages=context.settings.open_pages)
         refusal = None if is_free else _refusal(path, key)
         if refusal is not None:
-            await refusal.response()(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -116,7 +117,7 @@ class QuotaMiddleware:
                 type="rate_limit_error",
                 retry_after_s=error.retry_after,
             )
-            await refusal.response()(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
 
 
 def _refusal(path: str, key: ApiKey | None) -> ApiError | None:

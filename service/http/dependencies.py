@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
 from service.admission import Admission, Quotas
 from service.http.errors import ApiError
-from service.keys import ApiKey, KeyRing
+from service.keys import KeyRing
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.model_entry import UnservableModelError
@@ -22,39 +22,18 @@ from service.served_model import ServedModel
 from service.settings import Settings
 from service.state_token import StateCodec
 
+if TYPE_CHECKING:  # an extra
+    from service.http.tracing import RequestTracer
+
 EXIT_STACK = "lstm_serve.exit_stack"  # its place in an ASGI scope
-CALL = "lstm_serve.call"
-
-
-@dataclass(kw_only=True, slots=True)
-class Call:
-    """One request on its way, for its line in the log: what is known of it so far.
-
-    started, first_output: on the clock of `time.perf_counter`.
-    """
-
-    request_id: str
-    started: float
-    key: ApiKey | None = None
-    model: str | None = None
-    prompt_tokens: int = 0
-    new_tokens: int = 0
-    first_output: float | None = None
-
-    @property
-    def key_name(self) -> str:
-        """Of the key's owner; empty where no key was needed."""
-        return "" if self.key is None else self.key.name
-
-    @property
-    def cache_scope(self) -> str:
-        """What the state cache may be shared with: whoever has the same key."""
-        return self.key_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class AppContext:
-    """One application's parts; lives in ``app.state.context``."""
+    """One application's parts; lives in ``app.state.context``.
+
+    tracer: where a span of each request goes; None where nobody asks for any.
+    """
 
     settings: Settings
     registry: ModelRegistry
@@ -63,6 +42,7 @@ class AppContext:
     lifecycle: Lifecycle
     keys: KeyRing
     quotas: Quotas
+    tracer: RequestTracer | None = None
     admissions: dict[str, Admission] = field(default_factory=dict)
 
     def admission(self, model: str) -> Admission:
@@ -79,12 +59,6 @@ def context_of(request: Request) -> AppContext:
     context = request.app.state.context
     assert isinstance(context, AppContext)
     return context
-
-
-def call_of(scope: Scope) -> Call:
-    call = scope[CALL]
-    assert isinstance(call, Call)
-    return call
 
 
 def route_path(scope: Scope) -> str:

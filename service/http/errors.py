@@ -17,9 +17,11 @@ from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from models.tokenizer import Tokenizer
 from service.engine.hosts.async_engine import EngineUnavailableError, QueueFullError
+from service.http.call import CALL, call_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,10 +131,24 @@ def install_error_handlers(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 404:
             error = _without_route(error, request)
-        return as_api_error(error).response()
+        refusal = as_api_error(error)
+        note_error(request.scope, refusal)
+        return refusal.response()
 
     for kind in (HTTPException, RequestValidationError, QueueFullError, EngineUnavailableError):
         app.add_exception_handler(kind, handle)
+
+
+async def refuse(refusal: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request before any route has seen it."""
+    note_error(scope, refusal)
+    await refusal.response()(scope, receive, send)
+
+
+def note_error(scope: Scope, refusal: ApiError) -> None:
+    """For the request's line in the log and its trace: what its client is told."""
+    if CALL in scope:
+        call_of(scope).error = refusal.code
 
 
 def _http_error(error: HTTPException) -> ApiError:

@@ -18,9 +18,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.access import HostMiddleware, KeyMiddleware, QuotaMiddleware
-from service.http.dependencies import CALL, EXIT_STACK, AppContext, Call, route_path
-from service.http.errors import ApiError, as_api_error, unavailable
+from service.http.call import CALL, Call
+from service.http.dependencies import EXIT_STACK, AppContext, route_path
+from service.http.errors import ApiError, as_api_error, note_error, refuse, unavailable
 from service.metrics import Metrics
+from service.work_metrics import Work
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("service.access")
@@ -63,8 +65,10 @@ class RequestMiddleware:
                     await self.app(scope, receive, send_named)
         except Exception as error:
             logger.exception("request %s failed", request_id)
+            refusal = as_api_error(error)
+            note_error(scope, refusal)
             if not status:
-                await as_api_error(error).response()(scope, receive, send_named)
+                await refusal.response()(scope, receive, send_named)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             metrics.in_flight.dec()
@@ -72,6 +76,8 @@ class RequestMiddleware:
             metrics.latency.labels(route).observe(time.perf_counter() - call.started)
             _observe(metrics, call, status or 499)
             _log(call, _method(scope), route, status or 499)
+            if (tracer := self.context().tracer) is not None:
+                tracer.record(call, scope, route, status or 499)
 
 
 class DrainMiddleware:
@@ -84,7 +90,7 @@ class DrainMiddleware:
         draining = scope["type"] == "http" and self.context().lifecycle.is_draining
         if draining and route_path(scope) not in _ALIVE_WHILE_DRAINING:
             refusal = unavailable("the server is shutting down")
-            await refusal.response()(scope, receive, send)
+            await refuse(refusal, scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -127,7 +133,7 @@ class BodyMiddleware:
             if body and "content-encoding" in Headers(scope=scope):
                 body = await self._unpack(body, Headers(scope=scope)["content-encoding"])
         except ApiError as error:
-            await _refuse(error, scope, receive, send)
+            await _refuse_unread(error, scope, receive, send)
             return
         if body is None:
             return
@@ -238,7 +244,7 @@ class BodyMiddleware:
             watcher.cancel()
 
 
-async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse_unread(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer at once, then read on for a moment before the connection is closed.
 
     Closed while data arrive, it would be reset, and the answer lost on its way.
@@ -247,7 +253,7 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
     async def send_unfinished(message: Message) -> None:
         await send({**message, "more_body": True} if "body" in message else message)
 
-    await error.response()(scope, receive, send_unfinished)
+    await refuse(error, scope, receive, send_unfinished)
     with suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_S):
             while (await receive()).get("more_body", False):
@@ -270,10 +276,15 @@ def _observe(metrics: Metrics, call: Call, status: int) -> None:
     if call.model is not None:
         metrics.observe_work(
             call.model,
-            first_s=None if call.first_output is None else call.first_output - call.started,
-            total_s=time.perf_counter() - call.started,
-            new_tokens=call.new_tokens,
-            status=status,
+            Work(
+                queued_s=call.queued_s,
+                first_s=call.first_s,
+                total_s=time.perf_counter() - call.started,
+                prompt_tokens=call.prompt_tokens,
+                new_tokens=call.new_tokens,
+                finish_reasons=call.finish_reasons,
+                status=status,
+            ),
         )
 
 
@@ -281,7 +292,6 @@ def _log(call: Call, method: str, route: str, status: int) -> None:
     """The request's line in the log. A route's template is logged, not the client's path."""
     if not access_logger.isEnabledFor(logging.INFO):
         return
-    first = call.first_output
     fields = {
         "id": call.request_id,
         "key": call.key_name or None,
@@ -291,10 +301,16 @@ def _log(call: Call, method: str, route: str, status: int) -> None:
         "status": status,
         "prompt_tokens": call.prompt_tokens or None,
         "new_tokens": call.new_tokens or None,
-        "first_ms": None if first is None else round(1000 * (first - call.started), 1),
-        "total_ms": round(1000 * (time.perf_counter() - call.started), 1),
+        "error": call.error,
+        "queued_ms": _ms(call.queued_s),
+        "first_ms": _ms(call.first_s),
+        "total_ms": _ms(time.perf_counter() - call.started),
     }
     access_logger.info("request", extra={"fields": fields})
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
 
 
 def _request_id(scope: Scope) -> str:

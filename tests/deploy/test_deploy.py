@@ -15,6 +15,7 @@ import yaml
 from service.engine.stats import EngineStats
 from service.metrics import Metrics, ModelStats
 from service.settings import Settings
+from service.work_metrics import Work
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _VARIABLE = re.compile(r"LSTM_SERVE_([A-Z_]+)")
@@ -45,7 +46,7 @@ def exposed() -> set[str]:
     )
     metrics = Metrics(lambda: {"m": ModelStats(engine=engine)})
     metrics.count_tokens("m", prompt=1, completion=1)
-    metrics.observe_work("m", first_s=0.1, total_s=1, new_tokens=3, status=200)
+    metrics.observe_work("m", Work(queued_s=0.01, first_s=0.1, total_s=1, new_tokens=3))
     metrics.requests.labels("r", "GET", "200").inc()
     return set(re.findall(r"^([a-z][a-zA-Z0-9_:]*)", metrics.render().decode(), re.MULTILINE))
 
@@ -60,6 +61,13 @@ def test_metrics_exist(name: str) -> None:
 def test_the_dashboard_is_json_with_a_query_a_panel() -> None:
     dashboard = json.loads((DEPLOY / "grafana" / "lstm-serve.json").read_text())
     assert all(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+
+
+def test_every_panel_is_in_the_runbook() -> None:
+    runbook = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    dashboard = json.loads((DEPLOY / "grafana" / "lstm-serve.json").read_text())
+    for panel in dashboard["panels"]:
+        assert f"| {panel['title']} |" in runbook, panel["title"]
 
 
 def test_every_alert_is_in_the_runbook() -> None:

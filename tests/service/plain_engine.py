@@ -156,7 +156,7 @@ class PlainEngine:
         for index in range(len(request.prompts)):
             output, state = self._read(request, index)
             states.append(state)
-            yield RequestOutput(request_id=request.request_id, prompts=(output,))
+            yield RequestOutput(request_id=request.request_id, prompts=(output,), queued_s=0.0)
         if request.sampling is not None:
             for token in self._generate(request, request.sampling, states):
                 yield RequestOutput(request_id=request.request_id, tokens=(token,))

@@ -274,7 +274,7 @@ class _Answer:
                 yield event
         except Exception as error:
             refusal = as_api_error(error)
-            log_failure(refusal)
+            log_failure(job.client.call, refusal)
             yield self._event(
                 "error", code=refusal.code, message=refusal.message, param=refusal.param
             )

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 
 from service.api.openai.generation import Generation, News
 from service.api.openai.jobs import Job, start, states_after
+from service.http.call import Call
 from service.http.dependencies import exit_stack
 from service.http.errors import ApiError, as_api_error
 from service.http.sse import DONE, EventStream, event
@@ -62,13 +63,14 @@ async def _events(
             yield job.form.usage_chunk(usage)
     except Exception as error:
         refusal = as_api_error(error)
-        log_failure(refusal)
+        log_failure(job.client.call, refusal)
         yield event(refusal.body)
     yield DONE
 
 
-def log_failure(refusal: ApiError) -> None:
+def log_failure(call: Call, refusal: ApiError) -> None:
     """To be called where a stream's failure is caught: what nobody foresaw is in the log."""
+    call.error = refusal.code
     if refusal.status_code == 500:
         logger.exception("a stream failed")
 

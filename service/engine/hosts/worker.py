@@ -100,6 +100,7 @@ def stats_of(engine: Engine) -> EngineStats:
             "cache_lookups": cache.lookups,
         },
         gauges={
+            "rows": engine.scheduler.max_num_seqs,
             "running": len(engine.scheduler.running),
             "waiting": engine.scheduler.num_waiting,
             "cache_bytes": cache.num_bytes,
@@ -117,6 +118,7 @@ def pack_outputs(outputs: Iterable[RequestOutput]) -> list[tuple[Any, ...]]:
             output.cached_tokens,
             output.finished,
             output.error,
+            output.queued_s,
         )
         for output in outputs
     ]
@@ -137,6 +139,7 @@ def unpack_outputs(packed: Iterable[tuple[Any, ...]]) -> list[RequestOutput]:
             cached_tokens=cached_tokens,
             finished=finished,
             error=error,
+            queued_s=queued_s,
         )
-        for request_id, prompts, tokens, cached_tokens, finished, error in packed
+        for request_id, prompts, tokens, cached_tokens, finished, error, queued_s in packed
     ]

@@ -7,7 +7,7 @@ from typing import Any
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient
 from service.app import create_app
-from service.http.dependencies import Call
+from service.http.call import Call
 from service.settings import Settings
 from tests.service.conftest import make_model
 from tests.service.plain_engine import PlainEngine

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from models.config import ModelConfig
+from service.engine.engine import Engine
 from service.engine.request import EngineRequest, Priority, SamplingParams
 from service.engine.runners.onnx_runner import OnnxRunner
+from service.engine.scheduler import Scheduler
+from service.engine.state_cache import StateCache
 from tests.service.engine.driving import make_engine, run, run_one, some_start, stream
 from tests.service.engine.small_models import random_weights
 
@@ -85,6 +89,26 @@ def test_outputs_say_when_they_are_the_last(runner: OnnxRunner) -> None:
     assert [output.finished for output in outputs] == [False] * 4 + [True]
     assert [len(output.tokens) for output in outputs] == [1] * 5
     assert all(not a.finished for a, _ in pairwise(outputs))
+
+
+def test_how_long_a_request_waited_is_told_once(runner: OnnxRunner) -> None:
+    """To the first step of it, on the engine's own clock; the second one waits for the first."""
+    now = 0.0
+    engine = Engine(runner, Scheduler(1), StateCache(0), clock=lambda: now)
+    for request_id in ("first", "second"):
+        engine.add_request(replace(stream(request_id, max_tokens=3), arrived=0.0))
+    engine.add_request(stream("unasked", max_tokens=3))
+    told: dict[str, list[float | None]] = {"first": [], "second": [], "unasked": []}
+    while engine.has_work:
+        now += 1
+        for output in engine.step():
+            told[output.request_id].append(output.queued_s)
+    assert told["first"] == [1.0, None, None]
+    waited, *later = told["second"]
+    assert waited is not None
+    assert waited > 1
+    assert later == [None, None]
+    assert told["unasked"] == [None] * 3
 
 
 def test_every_shape_is_served(config: ModelConfig) -> None:
