@@ -8,6 +8,7 @@ measured beside the base on the held-out text, on text of the base's own, and on
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from training.preparation import (
     stored_config,
     write_config,
 )
+from training.report_forms import Table
 from training.run import new_model, train_prepared, valid_streams
 from training.scoring import sample_documents, token_losses
 from training.survey import CorpusFacts, survey
@@ -92,6 +94,32 @@ class Adapted:
         """How much larger the loss on the base's own text has become, relative to it."""
         return self.own_after / self.own_before - 1
 
+    def tables(self) -> list[Table]:
+        """For the report."""
+        texts = (
+            ("the held-out text of the domain", self.valid_before, self.valid_after),
+            ("text that the base made up", self.own_before, self.own_after),
+        )
+        losses = [
+            (name, f"{before:.3f}", f"{after:.3f}", f"{after / before - 1:+.1%}")
+            for name, before, after in texts
+        ]
+        head = ("nats a token", "before", "after", "change")
+        found = [Table("What was won and what was lost", head, losses)]
+        if self.words:
+            rows = [
+                (
+                    w.word,
+                    f"{w.before:.2f}",
+                    f"{w.after:.2f}",
+                    f"x {math.exp(w.after - w.before):,.3g}",
+                )
+                for w in self.words
+            ]
+            head = ("ln P at the start of a text", "before", "after", "probability")
+            found.append(Table("Given words", head, rows))
+        return found
+
     def metrics(self) -> dict[str, Any]:
         """For the checkpoint's metrics.json."""
         return {
@@ -123,7 +151,7 @@ def adapt(request: AdaptRequest) -> Adapted:
     metrics = {**checkpoint.metrics, "adaptation": adapted.metrics()}
     record_metrics(run.out, metrics, checkpoint.card)
     tell(adapted)
-    finish(run.out, run.folder)
+    finish(run.out, run.folder, adapted.tables())
     return adapted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.activation_scales import INT8_LOSS_METRIC, int8_is_negligible
@@ -12,20 +13,24 @@ from training.distributed import say
 from training.int8 import has_int8_form, int8_relative_loss, sample_ids
 from training.preparation import shards_of, stored_config
 from training.report import bars, build_report
+from training.report_forms import Table
 from training.shards import Shard
 
 REPORT = "report.html"
 _INT8_STREAMS = 16
 
 
-def finish(out: Path, folder: Path) -> None:
-    """The loss by int8 that the service asks for, and the report: terminal, card, `report.html`."""
+def finish(out: Path, folder: Path, tables: Sequence[Table] = ()) -> None:
+    """The loss by int8 that the service asks for, and the report: terminal, card, `report.html`.
+
+    tables: further findings for the report.
+    """
     checkpoint = load_checkpoint(out)
     train, valid = shards_of(folder, stored_config(folder), checkpoint.model.vocab_size)
     metrics = dict(checkpoint.metrics)
     if (loss := int8_loss(checkpoint, valid)) is not None:
         metrics[INT8_LOSS_METRIC] = loss
-    report = build_report(checkpoint, out, train, valid)
+    report = build_report(checkpoint, out, train, valid, tables)
     metrics["validation"] = {name: dict(row) for name, row in report.rows.items()}
     card = with_measured(checkpoint.card, report.markdown(), "validation")
     record_metrics(out, metrics, card)

@@ -4,8 +4,6 @@ says, and where it fails. On a run's validation text, in the terminal, the card 
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import lzma
 import math
@@ -18,20 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoint import Checkpoint
+from models.checkpoint import Checkpoint, num_parameters
 from models.tokenizer import Tokenizer
 from training.evaluate import model_of
 from training.ngram import KneserNey, unigram_logprobs
 from training.plots import new_figure
+from training.report_forms import SAMPLE_SEEDS, SAMPLE_TEMPERATURE, Report, Table
 from training.scoring import sample_documents, split_documents, token_losses
 from training.shards import Shard
 
 VALID_TOKENS = 30_000
 _NGRAM_TOKENS = 40_000_000
 _NGRAM_ORDER = 5
-_SAMPLE_SEEDS, _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = (1, 2, 3), 60, 0.8
+_SAMPLE_TOKENS = 60
 _WORST = 12
-_FIGURES = ("bits_per_byte", "word_perplexity", "token_perplexity")
+_MANY_STARTS = 40  # documents from which a model may have learnt how one begins
 
 
 @dataclass(frozen=True)
@@ -84,93 +83,13 @@ def _lines(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     return parts
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """rows: name to figures, the model first. worst: word, mean nats, times seen."""
+def build_report(
+    checkpoint: Checkpoint, out: Path, train: Shard, valid: Shard, tables: Sequence[Table] = ()
+) -> Report:
+    """Measure the checkpoint and its yardsticks on the first 30,000 tokens of `valid`.
 
-    name: str
-    rows: Mapping[str, Mapping[str, float]]
-    worst: Sequence[tuple[str, float, int]]
-    samples: Sequence[str]
-    notes: Sequence[str]
-    commands: Sequence[str]
-
-    def lines(self) -> list[str]:
-        """For a terminal."""
-        table = [f"{'':28}{'bits/byte':>10}{'word ppl':>12}{'token ppl':>12}"]
-        for name, row in self.rows.items():
-            cells = [row.get(key) for key in _FIGURES]
-            shown = ["-" if cell is None else f"{cell:,.3f}" for cell in cells]
-            table.append(f"{name:28}{shown[0]:>10}{shown[1]:>12}{shown[2]:>12}")
-        worst = ", ".join(f"{word} ({nats:.1f})" for word, nats, _ in self.worst[:8])
-        return [
-            *table,
-            *self.notes,
-            f"hardest words, nats each: {worst}" if worst else "",
-            *(f"sample {k}: {text!r}" for k, text in zip(_SAMPLE_SEEDS, self.samples, strict=True)),
-            "next:",
-            *(f"  {command}" for command in self.commands),
-        ]
-
-    def markdown(self) -> str:
-        """For the model card."""
-        head = "| on the validation text | bits a byte | word perplexity | token perplexity |\n"
-        lines = [head + "|---|---|---|---|"]
-        for name, row in self.rows.items():
-            cells = [row.get(key) for key in _FIGURES]
-            shown = " | ".join("" if cell is None else f"{cell:,.3f}" for cell in cells)
-            lines.append(f"| {name} | {shown} |")
-        samples = "\n".join(
-            f"- seed {k}: {_one_line(text)}"
-            for k, text in zip(_SAMPLE_SEEDS, self.samples, strict=True)
-        )
-        notes = "".join(f"\n\n{note}" for note in self.notes)
-        return (
-            "\n".join(lines)
-            + notes
-            + f"\n\nSamples at temperature {_SAMPLE_TEMPERATURE}, unpicked:\n\n{samples}"
-        )
-
-    def page(self, pictures: Mapping[str, bytes]) -> str:
-        """`report.html`: one file, nothing fetched. pictures: PNG by caption."""
-        rows = "".join(
-            f"<tr><td>{html.escape(name)}</td>"
-            + "".join(
-                f"<td>{'' if (cell := row.get(key)) is None else f'{cell:,.3f}'}</td>"
-                for key in _FIGURES
-            )
-            + "</tr>"
-            for name, row in self.rows.items()
-        )
-        images = "".join(
-            f'<figure><img alt="{html.escape(caption)}" '
-            f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for caption, png in pictures.items()
-        )
-        worst = "".join(
-            f"<tr><td>{html.escape(word)}</td><td>{nats:.2f}</td><td>{count}</td></tr>"
-            for word, nats, count in self.worst
-        )
-        samples = "".join(
-            f"<blockquote>{html.escape(text)}<footer>seed {k}</footer></blockquote>"
-            for k, text in zip(_SAMPLE_SEEDS, self.samples, strict=True)
-        )
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        commands = html.escape("\n".join(self.commands))
-        return _PAGE.format(
-            name=html.escape(self.name),
-            rows=rows,
-            notes=notes,
-            images=images,
-            worst=worst,
-            samples=samples,
-            commands=commands,
-        )
-
-
-def build_report(checkpoint: Checkpoint, out: Path, train: Shard, valid: Shard) -> Report:
-    """Measure the checkpoint and its yardsticks on the first 30,000 tokens of `valid`."""
+    tables: what else was found out.
+    """
     tokenizer, model = checkpoint.tokenizer, model_of(checkpoint)
     held_out = HeldOut.of(tokenizer, valid.read(VALID_TOKENS))
     losses = token_losses(model, held_out.documents)
@@ -190,9 +109,11 @@ def build_report(checkpoint: Checkpoint, out: Path, train: Shard, valid: Shard) 
     rows["xz -9e"] = {"bits_per_byte": 8 * len(packed) / max(len(text), 1)}
     return Report(
         name=out.name,
+        facts=_facts(checkpoint, train),
         rows=rows,
+        tables=tables,
         worst=hardest_words(tokenizer, held_out, losses),
-        samples=_samples(checkpoint, model),
+        samples=_samples(checkpoint, model, learnt),
         notes=_notes(rows, train.num_tokens, len(learnt), tokenizer.vocab_size),
         commands=(
             f"lstm-serve serve --model {out}",
@@ -256,8 +177,24 @@ def hardest_words(
     return sorted(means, key=lambda each: -each[1])[:_WORST]
 
 
-def _samples(checkpoint: Checkpoint, model: Any) -> list[str]:
+def _facts(checkpoint: Checkpoint, train: Shard) -> str:
+    """Size and length of what was trained, where the checkpoint says."""
+    progress = checkpoint.training.get("progress")
+    size = f"{num_parameters(checkpoint.model):,} parameters"
+    if not progress:
+        return size
+    return (
+        f"{size}, {checkpoint.model.vocab_size:,} pieces; these weights are those after "
+        f"{progress['tokens'] / train.num_tokens:.1f} passes over {train.num_tokens:,} tokens, "
+        f"{progress['seconds'] / 60:.1f} minutes"
+    )
+
+
+def _samples(checkpoint: Checkpoint, model: Any, learnt: NDArray[Any]) -> list[str]:
+    """Texts from their beginning; of running text, which has hardly one, from that of a line."""
     tokenizer = checkpoint.tokenizer
+    starts = np.count_nonzero(learnt == tokenizer.bos_id)
+    prompt = () if starts >= _MANY_STARTS else (tokenizer.newline_id,)
     return [
         "\n".join(
             _lines(
@@ -267,12 +204,13 @@ def _samples(checkpoint: Checkpoint, model: Any) -> list[str]:
                     tokenizer,
                     count=1,
                     max_tokens=_SAMPLE_TOKENS,
+                    prompt=prompt,
                     seed=seed,
-                    temperature=_SAMPLE_TEMPERATURE,
+                    temperature=SAMPLE_TEMPERATURE,
                 )[0],
             )
-        )
-        for seed in _SAMPLE_SEEDS
+        ).strip("\n")
+        for seed in SAMPLE_SEEDS
     ]
 
 
@@ -286,34 +224,3 @@ def bars(report: Report) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
-
-
-def _one_line(text: str) -> str:
-    return " / ".join(line for line in text.split("\n") if line)
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{name}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem }}
-body {{ margin: 2rem auto; padding: 0 1rem }}
-td, th {{ padding: .2rem .8rem; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }}
-img {{ max-width: 100% }} figure {{ margin: 1rem 0 }}
-blockquote {{ white-space: pre-wrap; border-left: 3px solid #999 }}
-blockquote {{ padding-left: 1rem; margin: 1rem 0 }}
-footer, figcaption {{ color: #666; font-size: .9em }} pre {{ background: #f3f3f3; padding: 1rem }}
-</style></head><body>
-<h1>{name}</h1>
-<table><tr><th>on the validation text</th><th>bits a byte</th><th>word perplexity</th>
-<th>token perplexity</th></tr>{rows}</table>
-{notes}
-{images}
-<h2>Samples, unpicked</h2>
-{samples}
-<h2>Hardest words</h2>
-<table><tr><th>word</th><th>nats</th><th>times</th></tr>{worst}</table>
-<h2>Next</h2>
-<pre>{commands}</pre>
-</body></html>
-"""

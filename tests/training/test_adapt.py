@@ -57,6 +57,10 @@ def test_adapting_tells_before_and_after_and_keeps_the_best(
     assert set(found["words"]) == {"river", "moon"}
     assert f"{found['valid_before_nats_per_token']:.4f} -> " in said
     assert "river: ln P" in said
+    page = (out / "report.html").read_text()
+    assert "<h2>What was won and what was lost</h2>" in page
+    assert "<td>river</td>" in page
+    assert "| the held-out text of the domain |" in checkpoint.card
     assert found["base_text_after_nats_per_token"] > found["base_text_before_nats_per_token"]
     assert "lstm-serve serve --model" in said
     # What the service asks of a checkpoint is there.

@@ -10,6 +10,7 @@ from tests.training.small_checkpoints import VOCAB, random_checkpoint, small_tok
 from training.corpus import Document, Turn
 from training.evaluate import evaluate_file, model_of
 from training.report import HeldOut, bars, build_report, hardest_words
+from training.report_forms import Table
 from training.shards import Shard, encode_documents
 
 LINES = [f"some words {n % 5} of the river" for n in range(40)]
@@ -69,6 +70,37 @@ def test_a_report_has_its_yardsticks_samples_and_next_commands(tmp_path: Path) -
     assert "http://" not in page
     assert "https://" not in page, "the page fetches nothing"
     assert report.markdown().startswith("| on the validation text |")
+
+
+def test_further_findings_stand_in_page_and_card(tmp_path: Path) -> None:
+    train = shard(tmp_path / "t", [Document(text="\n".join(LINES) + "\n")])
+    table = Table("Given words", ("ln P", "before"), [("river <b>", "-3.10")])
+    report = build_report(random_checkpoint(), tmp_path / "mine", train, train, [table])
+    assert "<h2>Given words</h2>" in report.page({})
+    assert "<td>river &lt;b&gt;</td><td>-3.10</td>" in report.page({})
+    assert "Given words:\n\n| ln P | before |\n| --- | --- |\n| river <b> | -3.10 |" in (
+        report.markdown()
+    )
+
+
+def test_samples_of_running_text_begin_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One document has one beginning, from which nobody learns how a text begins."""
+    prompts = []
+
+    def sampled(*_: object, prompt: tuple[int, ...], **__: object) -> list[list[int]]:
+        prompts.append(prompt)
+        return [[small_tokenizer().bos_id, *prompt, *small_tokenizer().encode("some words")]]
+
+    monkeypatch.setattr("training.report.sample_documents", sampled)
+    running = shard(tmp_path / "r", [Document(text="\n".join(LINES) + "\n")])
+    lines = shard(tmp_path / "l", [Document(text=line) for line in LINES])
+    for train in (running, lines):
+        report = build_report(random_checkpoint(), tmp_path / "mine", train, lines)
+        assert report.samples[0] == "some words"
+    assert prompts[0] == (small_tokenizer().newline_id,)
+    assert prompts[-1] == ()
 
 
 def test_the_hardest_words_are_those_that_cost_most() -> None:
