@@ -8,6 +8,7 @@ k, `h{k}` and `c{k}` of shape (1, B, H); begin with zeros and the begin token. F
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def _graph(checkpoint: Checkpoint, *, is_step: bool) -> bytes:
         graph.add("Squeeze", [logprobs, graph.ints(0)], "logprobs")
     else:
         graph.logprobs(features, "logprobs")
-    shapes = {
+    shapes: dict[str, tuple[int, Sequence[str | int]]] = {
         f"{part}{k}": (TensorProto.FLOAT, [1, "B", config.hidden_sizes[k]])
         for k in layers
         for part in "hc"
