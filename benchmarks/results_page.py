@@ -26,6 +26,37 @@ _COLUMNS = {
     "restarted_word_perplexity": "restarted, word perplexity",
     "xz_bits_per_byte": "`xz -9e`, bits per byte",
 }
+# What people call the test sets of benchmarks/test_sets.py.
+TITLES = {
+    "wikitext-2": "Wikipedia (WikiText-2)",
+    "english-novels": "Novels",
+    "english-fiction-2": "Fiction, other authors",
+    "english-fiction-3": "Fiction, a third collection",
+    "english-nonfiction": "Non-fiction",
+    "wikipedia-en": "Wikipedia, other articles",
+    "common-voice-en": "Sentences to read aloud (Common Voice)",
+    "librispeech-style": "Audiobook sentences (LibriTTS)",
+    "sgd": "Task dialogues (Schema-Guided Dialogue)",
+    "topical-chat": "Conversations (Topical-Chat)",
+    "chitchat": "Small talk (Chit-Chat)",
+    "taskmaster4": "Orders of coffee (Taskmaster-4)",
+    "russian-novels": "Russian novels",
+    "russian-prose-2": "Russian prose, other authors",
+    "russian-plays": "Russian plays",
+    "common-voice-ru": "Sentences to read aloud (Common Voice)",
+    "unseen-wharton": "Edith Wharton, an author never read",
+    "unseen-nesbit": "E. Nesbit, an author never read",
+    "unseen-hope": "Anthony Hope, an author never read",
+    "spoken-novels": "Novels, as recognisers write",
+    "spoken-common-voice": "Sentences to read aloud, as recognisers write",
+    "sgd-tagged": "Task dialogues (Schema-Guided Dialogue), their task told",
+    "star-tagged": "Task dialogues (STAR), their task told",
+    "taskmaster4-tagged": "Orders of coffee (Taskmaster-4), their task told",
+    "medquad-tagged": "Medical questions (MedQuAD), their kind told",
+    "ubuntu-irc-tagged": "Technical chat (Ubuntu IRC), its kind told",
+    "spaceflight-tagged": "Spaceflight transcripts, their kind told",
+    "court-tagged": "Court hearings, their kind told",
+}
 _IN_README = ("bits_per_byte", "word_perplexity", "xz_bits_per_byte")
 _MOST_IN_README = 3
 
@@ -72,15 +103,22 @@ def readme_block() -> str:
     said = (
         f"On a server with {engine['machine']['cores']} cores: {_shown(streams)} tokens a second "
         f"over 64 streams, {_shown(lists)} hypotheses a second of N-best lists, ready "
-        f"{_shown(start['seconds_to_ready'])} s after the start, in {_shown(start['rss_mb'])} MB."
+        f"{start['seconds_to_ready']:.1f} s after the start, in {start['rss_mb']:.0f} MB."
     )
     return f"{_model_table(shown, columns)}\n\n{said}"
 
 
 def _model_table(sets: Mapping[str, Json], columns: Mapping[str, str]) -> str:
     rows = [["test set", *columns.values()]]
-    rows += [[name, *(_shown(found.get(key)) for key in columns)] for name, found in sets.items()]
+    for name, found in sets.items():
+        rows.append([TITLES.get(name, name), *(_measured(key, found.get(key)) for key in columns)])
     return _table(rows)
+
+
+def _measured(key: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if key.endswith("bits_per_byte") else f"{value:,.1f}"
 
 
 def _circumstances(record: Json) -> str:

@@ -141,7 +141,8 @@ def _argparse_parts(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _value(default: Any) -> str:
     if callable(default) or isinstance(default, NoneType | bool) or "UNSET" in repr(default):
         return ""
-    return f"`{default}`" if default not in ((), [], "") else ""
+    shown = str(default).removeprefix(f"{DOCS.parent}/")  # wherever the checkout lies
+    return f"`{shown}`" if default not in ((), [], "") else ""
 
 
 def _paragraphs(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results_page
+from benchmarks.test_sets import LANGUAGES
 from service.app import create_app
 from service.settings import Settings
 from tests.generated_docs import DOCS, PAGES
@@ -34,6 +35,12 @@ def test_results() -> None:
     assert readme.read_text("utf-8") == results_page.written(readme, results_page.readme_block()), (
         stale
     )
+
+
+def test_every_test_set_has_a_name_for_people() -> None:
+    known = {name for groups in LANGUAGES.values() for files in groups for name in files}
+    shipped = {name for figures in results_page.models().values() for name in figures["test_sets"]}
+    assert known | shipped == set(results_page.TITLES)
 
 
 def test_the_readme_is_short() -> None:
