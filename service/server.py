@@ -48,8 +48,9 @@ def run(
                 settings.host,
             )
         server.run(sockets)
-    if server.context.lifecycle.failure is not None:
-        raise server.context.lifecycle.failure
+    lifecycle = server.context.lifecycle
+    if lifecycle.failure is not None and not lifecycle.is_draining:  # told to end: no failure
+        raise lifecycle.failure
 
 
 class Server(uvicorn.Server):
@@ -131,7 +132,7 @@ class Server(uvicorn.Server):
     async def _announce(self) -> None:
         try:
             await self.context.lifecycle.wait_started()
-        except Exception:  # raised again by `run`
+        except Exception:  # raised again by `run`, unless it was told to end while it loaded
             self.should_exit = True
             return
         default, *_ = self.context.registry.loaded()

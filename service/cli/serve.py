@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from service.hidden_arguments import hide_arguments
 from service.listening import ListenError, open_socket
 from service.settings import Settings, check_environment
 
@@ -30,7 +32,9 @@ def _serve(**given: Any) -> None:
 
     Each option is also an environment variable: LSTM_SERVE_PORT for --port.
     """
+    signal.signal(signal.SIGTERM, _end)  # the server has a handler of its own, once it is there
     settings = read_settings(given)
+    hide_arguments(secrets_of(settings))
     if not settings.model.is_dir():
         raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")
     try:
@@ -50,6 +54,17 @@ def _serve(**given: Any) -> None:
         run(settings, engine, [listener])
     except (RuntimeError, ValueError) as error:
         raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
+
+
+def _end(sig: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
+    """Nothing is served yet, so that there is nothing to wait for."""
+    raise SystemExit(0)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """What nobody who lists processes should read."""
+    keys = [*settings.api_keys, *([settings.state_key] if settings.state_key else [])]
+    return [key.get_secret_value() for key in keys]
 
 
 def read_settings(given: Mapping[str, Any]) -> Settings:

@@ -11,7 +11,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from service.http.errors import ApiError, unavailable
 from service.settings import Settings
@@ -38,6 +43,29 @@ class ConnectionLimits:
             header_timeout_s=settings.header_timeout_s,
             write_timeout_s=settings.write_timeout_s,
         )
+
+
+def _unchunked(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """For clients that know no chunks (HTTP/1.0): an answer of unknown length ends with the
+    connection. uvicorn would put it into chunks all the same (RFC 9112, 6.1, forbids it).
+    """
+
+    async def answered(scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        is_sized = True
+
+        async def send_plain(message: Any) -> None:
+            nonlocal is_sized
+            if message["type"] == "http.response.start":
+                is_sized = any(name.lower() == b"content-length" for name, _ in message["headers"])
+                if not is_sized:
+                    cycle.chunked_encoding = False
+            elif not is_sized:
+                cycle.expected_content_length += len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_plain)
+
+    return answered
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -90,6 +118,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_headers = False
         self._stop_header_timer()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            app = _unchunked(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         self._in_headers, self._num_header_bytes = True, 0

@@ -76,7 +76,7 @@ class ProcessEngine(EngineFront):
             env={
                 # Weights in large pages: a step reads megabytes of them, in a tenth less time so.
                 "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-                **os.environ,
+                **_environment(),
                 "PYTHONPATH": _python_path(),
                 "OMP_NUM_THREADS": "1",
             },
@@ -236,6 +236,11 @@ def _is_stopped(pid: int | None) -> bool:
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without the service's settings, among which are its secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LSTM_SERVE_")}
 
 
 def _python_path() -> str:

@@ -150,6 +150,25 @@ async def test_what_is_no_http_is_refused_in_the_form_of_errors(served: ServedMo
                 assert (await refusal(reader, 400))["code"] == "invalid_http"
 
 
+async def test_clients_of_http_1_0_get_no_chunks(served: ServedModel) -> None:
+    """A stream ends with its connection; an answer of known length has that."""
+    body = b'{"prompt": "a", "max_tokens": 3, "ignore_eos": true, "stream": true}'
+    head = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    async with serving(served) as (_, client):
+        async with connected(client) as (reader, writer):
+            writer.write(b"POST /v1/completions HTTP/1.0\r\nhost: localhost\r\n" + head + body)
+            told, _, events = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        assert told.startswith(b"HTTP/1.1 200")
+        assert b"transfer-encoding" not in told.lower()
+        assert events.startswith(b"data: {")
+        assert events.endswith(b"data: [DONE]\n\n")
+        async with connected(client) as (reader, writer):
+            writer.write(b"GET /health/live HTTP/1.0\r\nhost: localhost\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 10)
+        assert b"content-length: 15" in answer
+        assert answer.endswith(b'{"status":"ok"}')
+
+
 @pytest.mark.parametrize("length", [b"99999999999999999999", b"17000000"])
 async def test_an_announced_size_is_believed(served: ServedModel, length: bytes) -> None:
     async with serving(served) as (_, client), connected(client) as (reader, writer):

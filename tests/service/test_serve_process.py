@@ -1,0 +1,88 @@
+"""`lstm-serve serve` as a process: what others see of it, and how it ends before it has begun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.live_server import announced_address
+from tests.reliability.target import save_small_model
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY, STATE_KEY = "a-key-that-nobody-sees", "the-key-of-all-states"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@contextmanager
+def started(folder: Path, *options: str, port: int = 0) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "service", "serve", "--model", str(folder)]
+    command += ["--models", str(folder.parent), "--port", str(port), *options]
+    environment = {**os.environ, "LSTM_SERVE_MAX_TEXTS": "7"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def children(pid: int) -> list[int]:
+    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_nobody_who_lists_processes_reads_a_key(folder: Path) -> None:
+    with started(folder, "--api-key", KEY, "--state-key", STATE_KEY) as process:
+        announced_address(process)
+        (engine,) = children(process.pid)
+        for pid in (process.pid, engine):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert KEY.encode() not in line
+            assert STATE_KEY.encode() not in line
+        assert (
+            b"--api-key\0**********************\0--state-key"
+            in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        )
+        assert b"LSTM_SERVE_" not in Path(f"/proc/{engine}/environ").read_bytes()
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.2, 0.5, 1])
+def test_told_to_end_while_it_loads_it_ends_well(folder: Path, delay_s: float) -> None:
+    """From the moment on at which its port is taken; the engine process ends with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with started(folder, port=port) as process:
+        wait_for_port(port, process)
+        time.sleep(delay_s)
+        engines = children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        for _ in range(200):
+            if not any(Path(f"/proc/{engine}").exists() for engine in engines):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("an engine process outlives its server")
+
+
+def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
+    for _ in range(600):
+        assert process.poll() is None
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    pytest.fail("nobody listens")
