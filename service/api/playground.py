@@ -12,6 +12,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 
 from service.http.errors import ApiError
+from service.http.page_headers import page_headers
 
 router = APIRouter(include_in_schema=False)
 
@@ -20,15 +21,7 @@ _INDEX = "index.html"
 # Known as a whole before any request: no path of a client's is ever looked up on disk.
 _FILES = {path.name: path for path in _FOLDER.iterdir() if path.is_file()}
 _TYPES = {".js": "text/javascript", ".svg": "image/svg+xml"}  # systems differ in these
-_HEADERS = {
-    # Files of this service and requests to this service; no inline script or style, no frame.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-cache",  # a page and its scripts are of one version
-}
+_HEADERS = page_headers()  # no cache: a page and its scripts are of one version
 
 
 @router.get("/")

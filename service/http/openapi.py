@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 
 from service.http.access import is_open
+from service.http.page_headers import page_headers, script_hashes
 
 _KEY = "api_key"
 
@@ -75,13 +76,19 @@ _FILES = {
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     prefix = request.scope.get("root_path", "")
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url=f"{prefix}{request.app.openapi_url}",
         title=f"{request.app.title}: API reference",
         swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
         swagger_css_url=f"{prefix}/docs/swagger-ui.css",
         swagger_favicon_url=f"{prefix}/docs/favicon-32x32.png",
     )
+    # Swagger UI sets styles of its elements, and has its pictures in its styles.
+    headers = page_headers(
+        scripts=script_hashes(bytes(page.body).decode()), styles="'unsafe-inline'", images="data:"
+    )
+    page.headers.update(headers)
+    return page
 
 
 @router.get("/docs/swagger-ui-bundle.js")
@@ -91,5 +98,5 @@ async def asset(request: Request) -> Response:
     name = request.url.path.rpartition("/")[2]
     data = (resources.files(fastapi_swagger) / "resources" / name).read_bytes()
     return Response(
-        data, media_type=_FILES[name], headers={"cache-control": "public, max-age=86400"}
+        data, media_type=_FILES[name], headers=page_headers(cache="public, max-age=86400")
     )

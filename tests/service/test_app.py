@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from typing import Any
 
@@ -85,6 +87,25 @@ async def test_the_reference_needs_no_internet(client: httpx.AsyncClient) -> Non
         assert asset.status_code == 200
         assert len(asset.content) > 500
     assert not re.search(r"https?://", page.text)
+
+
+async def test_the_reference_runs_its_own_scripts_and_no_others(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    policy = dict(
+        part.split(" ", 1) for part in page.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in policy["script-src"]
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
+    for name in ("x-frame-options", "cross-origin-opener-policy", "referrer-policy"):
+        assert name in page.headers
+
+
+async def test_no_answer_is_taken_for_what_it_is_not(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/docs", "/docs/swagger-ui.css", "/openapi.json", "/v1/models", "/nope"):
+        assert (await client.get(path)).headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/docs/nothing.js", "/docs/../settings.py", "/redoc"])
