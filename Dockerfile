@@ -1,7 +1,11 @@
 # syntax=docker/dockerfile:1
 
-# The same Python in every stage: a virtual environment moves between them by copying.
-FROM python:3.13-slim-trixie AS base
+# The same Python in every stage: a virtual environment moves between them by copying. For a release,
+# pin it by its digest, which `docker buildx imagetools inspect python:3.13-slim-trixie` prints:
+#   docker build --build-arg PYTHON_IMAGE=python:3.13-slim-trixie@sha256:... --target service .
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+# hadolint ignore=DL3006
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -9,11 +13,15 @@ WORKDIR /app
 RUN groupadd --gid 10001 lstm && useradd --uid 10001 --gid lstm --no-create-home --home-dir /tmp lstm
 
 
-# pyproject.toml alone: a change of code does not install the dependencies anew.
+# The lock and pyproject.toml alone: a change of code does not install the dependencies anew. Each
+# file must have the hash that `make lock` has written down, and none runs code to be built; the
+# package itself, which is its entry points, is built with what the lock holds.
 FROM base AS service-environment
 RUN python -m venv /opt/venv
+COPY deploy/requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
 COPY pyproject.toml LICENSE ./
-RUN pip install --no-cache-dir .
+RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
 
 # Where the index offers several builds of torch, point PIP_EXTRA_INDEX_URL at the one with

@@ -12,7 +12,7 @@ FRAMEWORKS := .venv-frameworks
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs help serve test test-slow conformance check format bench train clean
+.PHONY: docs help serve test test-slow conformance check format lock bench train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +36,7 @@ conformance: $(SERVE)/.installed $(DEV)/.installed $(CLIENTS)/.installed $(FRAME
 	CONFORMANCE_FRAMEWORKS_PYTHON='$(FRAMEWORKS)/bin/python' \
 	$(CLIENTS)/bin/python -m pytest -c tests/conformance/pytest.toml tests/conformance $(ARGS)
 
-check: $(DEV)/.installed ## lint, format, types, import rules, dependencies, container files
+check: $(DEV)/.installed ## lint, format, types, import rules, dependencies and their known faults, container files
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
@@ -45,10 +45,17 @@ check: $(DEV)/.installed ## lint, format, types, import rules, dependencies, con
 	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	@if [ -x $(DEV)/bin/hadolint ]; then echo '$(DEV)/bin/hadolint Dockerfile' && $(DEV)/bin/hadolint Dockerfile; \
 	else echo 'hadolint is not built for this platform: Dockerfile not checked'; fi
+	$(DEV)/bin/python -m tests.audit
 
 format: $(DEV)/.installed ## mend what ruff can mend
 	$(DEV)/bin/ruff check --fix-only .
 	$(DEV)/bin/ruff format .
+
+lock: $(DEV)/.installed ## choose the image's dependencies anew, with the hashes of their files
+	$(DEV)/bin/python -m uv pip compile pyproject.toml deploy/build.in --extra guided --extra otel \
+	--upgrade --generate-hashes --no-emit-index-url --only-binary :all: --python-version 3.13 \
+	--python-platform x86_64-manylinux_2_40 --custom-compile-command 'make lock' --quiet \
+	--output-file deploy/requirements.lock
 
 docs: $(DEV)/.installed ## build the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict --quiet

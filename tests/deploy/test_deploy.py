@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,36 @@ def test_every_alert_is_in_the_runbook() -> None:
 def test_settings_of_the_ray_application_exist() -> None:
     (application,) = yaml.safe_load((DEPLOY / "ray-serve.yaml").read_text())["applications"]
     assert set(application["args"]) <= set(Settings.model_fields)
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit, with a program that is there on this machine."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    text = (DEPLOY / "lstm-serve.service").read_text()
+    unit = tmp_path / "lstm-serve.service"
+    unit.write_text(text.replace("/opt/lstm-serve/bin/lstm-serve", sys.executable))
+    return unit
+
+
+def test_systemd_takes_the_unit(unit: Path) -> None:
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "lstm-serve.service" not in checked.stderr, checked.stderr
+
+
+def test_the_unit_may_do_little(unit: Path) -> None:
+    """By systemd's own measure: 10 is a service that may do everything."""
+    checked = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=30", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout[-300:]
 
 
 def test_haproxy_takes_the_file() -> None:
