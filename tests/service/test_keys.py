@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from pathlib import Path
 
@@ -74,6 +75,27 @@ def test_keys_rotate_while_the_service_runs(file: Path, monkeypatch: pytest.Monk
     file.write_text("nonsense")
     os.utime(file, (1, 1))
     assert ring.find(b"new") is not None  # a bad file leaves the keys as they were
+
+
+def test_a_key_is_compared_with_every_one_in_constant_time(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is digests that are compared, whoever comes: no key itself is kept."""
+    compared: list[tuple[bytes, bytes]] = []
+    honest = hmac.compare_digest
+
+    def counting(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return honest(one, other)
+
+    monkeypatch.setattr(keys.hmac, "compare_digest", counting)
+    ring = KeyRing(("a given key",), file)
+    for key in (b"a given key", b"a", b"nobody's", b""):
+        compared.clear()
+        ring.find(key)
+        assert len(compared) == ring.num_keys
+        assert {len(digest) for pair in compared for digest in pair} == {32}
+    assert "a given key" not in repr(vars(ring))
 
 
 def test_a_new_key_opens_with_its_line(file: Path) -> None:

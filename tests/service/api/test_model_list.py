@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+from pathlib import Path
+
 import httpx
 import numpy as np
 import pytest
 
+from models.checkpoint import Checkpoint, save_checkpoint
 from models.tokenizer import Tokenizer
 from service.api.model_list import ModelCard, ModelList
-from tests.service.conftest import Serve, make_model
+from service.app import create_app
+from service.settings import Settings
+from tests.service.conftest import Serve, make_model, running
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 
 
@@ -63,6 +71,39 @@ async def test_unknown_model_is_a_404_everywhere(client: httpx.AsyncClient) -> N
 async def test_a_name_is_no_path(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.post("/v1/score", json={"texts": ["a"], "model": name})
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("fault", ["files: null", "deep", "a pipe", "no text", "a huge number"])
+async def test_a_bad_folder_is_left_out_and_hurts_nobody(
+    tmp_path: Path, tokenizer: Tokenizer, lstm: PlainLSTM, fault: str
+) -> None:
+    """Each of these once made the list a 500, or was waited for without end."""
+    weights = dict(lstm.weights)
+    checkpoint = Checkpoint(model=lstm.config, weights=weights, tokenizer=tokenizer)
+    for name in ("good", "bad"):
+        save_checkpoint(checkpoint, tmp_path / name)
+    config = tmp_path / "bad" / "config.json"
+    if fault == "a pipe":
+        (tmp_path / "bad" / "tokenizer.model").unlink()
+        os.mkfifo(tmp_path / "bad" / "tokenizer.model")
+    else:
+        content = json.loads(config.read_text())
+        damaged = {
+            "files: null": json.dumps({**content, "files": None}),
+            "deep": "[" * 100_000,
+            "no text": "\x00\udcff",
+            "a huge number": json.dumps({**content, "format_version": 10**400}),
+        }
+        config.write_text(damaged[fault], "utf-8", "surrogateescape")
+    settings = Settings(model=tmp_path / "good", models=tmp_path, engine="thread", device="cpu")
+    async with asyncio.timeout(20), running(create_app(settings)) as client:
+        listed = await client.get("/v1/models")
+        assert [model["id"] for model in listed.json()["data"]] == ["good"]
+        assert (await client.get("/v1/models/bad")).status_code == 503
+        asked = await client.post("/v1/score", json={"model": "bad", "texts": ["a"]})
+        assert asked.status_code == 503
+        assert asked.json()["error"]["code"] == "unavailable"
+        assert (await client.post("/v1/score", json={"texts": ["a"]})).status_code == 200
 
 
 async def test_an_alias_is_listed_with_the_name_behind_it(serve: Serve) -> None:
