@@ -42,7 +42,7 @@ check: $(DEV)/.installed ## lint, format, types, import rules, dependencies and 
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports --no-logo
 	$(DEV)/bin/deptry .
-	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.secrets.yml
 	@if [ -x $(DEV)/bin/hadolint ]; then echo '$(DEV)/bin/hadolint Dockerfile' && $(DEV)/bin/hadolint Dockerfile; \
 	else echo 'hadolint is not built for this platform: Dockerfile not checked'; fi
 	$(DEV)/bin/python -m tests.audit

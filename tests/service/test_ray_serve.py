@@ -176,6 +176,8 @@ def test_replicas_are_added_while_work_queues(deploy: Deploy) -> None:
         metrics_interval_s=0.5,
         look_back_period_s=2,
     )
+    deploy(num_replicas=1, autoscaling_config=None)  # Ray takes its time to end replicas
+    wait_for(lambda: len(processes(b"ray::ServeReplica")) == 1)
     deploy(autoscaling_config=scaling)
     wait_for(lambda: len(processes(b"ray::ServeReplica")) == 1)
     started = time.perf_counter()
