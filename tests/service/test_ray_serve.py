@@ -142,7 +142,7 @@ def test_throughput_of_one_replica_and_of_two(deploy: Deploy) -> None:
     rates = {}
     for replicas in (1, 2):
         deploy(num_replicas=replicas, autoscaling_config=None)
-        wait_for(lambda replicas=replicas: len(processes(b"ray::ServeReplica")) == replicas)
+        wait_for_replicas(replicas)
         rates[replicas] = asyncio.run(requests_per_s(clients=16, seconds=4))
         assert rates[replicas] > 0
     print(f"\n{rates[1]:.0f} requests/s at one replica, {rates[2]:.0f} at two")
@@ -177,9 +177,9 @@ def test_replicas_are_added_while_work_queues(deploy: Deploy) -> None:
         look_back_period_s=2,
     )
     deploy(num_replicas=1, autoscaling_config=None)  # Ray takes its time to end replicas
-    wait_for(lambda: len(processes(b"ray::ServeReplica")) == 1)
+    wait_for_replicas(1)
     deploy(autoscaling_config=scaling)
-    wait_for(lambda: len(processes(b"ray::ServeReplica")) == 1)
+    wait_for_replicas(1)
     started = time.perf_counter()
     while len(processes(b"ray::ServeReplica")) < 2 and time.perf_counter() - started < 90:
         asyncio.run(requests_per_s(clients=16, seconds=2))
@@ -206,9 +206,9 @@ def test_replicas_must_share_a_state_key() -> None:
         build({})
 
 
-def wait_for(holds: Callable[[], bool], within_s: float = 120) -> None:
+def wait_for_replicas(count: int, within_s: float = 120) -> None:
     deadline = time.perf_counter() + within_s
-    while not holds():
+    while len(processes(b"ray::ServeReplica")) != count:
         assert time.perf_counter() < deadline
         time.sleep(0.1)
 
