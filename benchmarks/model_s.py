@@ -8,6 +8,7 @@ from models.checkpoint import expected_shapes
 from models.config import ModelConfig
 from models.weights import Weights
 from service.engine.engine import Engine
+from service.engine.hosts.async_engine import EngineOptions
 from service.engine.runners.base import ModelRunner
 from service.engine.runners.onnx_graph import Arithmetic
 from service.engine.runners.onnx_runner import OnnxRunner
@@ -44,7 +45,7 @@ def build_runner(
 
 def new_engine(runner: ModelRunner) -> Engine:
     """An engine that has seen nothing: its cache is cold, which serving's would often not be."""
-    return Engine(runner, Scheduler(runner.max_rows), StateCache(_CACHE_BYTES), burst_s=0.01)
+    return Engine(runner, Scheduler(runner.max_rows), StateCache(_CACHE_BYTES), burst_s=EngineOptions.burst_s)
 
 
 def check_error(error_nats: float, precision: Arithmetic) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.engine.burst import Burst
 from service.engine.prefix_memory import PrefixMemory
 from service.engine.progress import RequestProgress
 from service.engine.request import EngineRequest, Floats, RequestOutput, check_request
@@ -118,6 +119,17 @@ class Engine:
             self.scheduler.withdraw(sequence)
         self._touched[request_id] = progress
 
+    def hold(self, request_id: str) -> None:
+        """Let a request rest, its rows free for others, until `resume`; its numbers do not change.
+
+        For whoever takes its outputs more slowly than they are made.
+        """
+        self._put_aside(self.scheduler.hold(request_id))
+
+    def resume(self, request_id: str) -> None:
+        """Let a request that rests go on."""
+        self.scheduler.resume(request_id)
+
     @property
     def has_work(self) -> bool:
         return self.scheduler.has_work or bool(self._touched)
@@ -141,12 +153,7 @@ class Engine:
     # Schedule: rows to sequences
 
     def _schedule(self) -> None:
-        preempted = self.scheduler.to_preempt()
-        for sequence in preempted:
-            sequence.start = self.runner.read_state(self.scheduler.running.index(sequence))
-        self._release(preempted)
-        for sequence in preempted:
-            self.scheduler.push([sequence])
+        self._put_aside(self.scheduler.to_preempt())
         if admitted := self.scheduler.admit():
             first = len(self.scheduler.running) - len(admitted)
             self.runner.write_states(first, [sequence.start for sequence in admitted])
@@ -154,6 +161,14 @@ class Engine:
                 sequence.start = None
                 sequence.progress.end_wait(self._clock)
         self.scheduler.steps += 1
+
+    def _put_aside(self, running: Sequence[EngineSequence]) -> None:
+        """Take sequences out of their rows, to wait for others with the states that they have."""
+        for sequence in running:
+            sequence.start = self.runner.read_state(self.scheduler.running.index(sequence))
+        self._release(running)
+        for sequence in running:
+            self.scheduler.push([sequence])
 
     def _release(self, sequences: Iterable[EngineSequence]) -> None:
         if moves := self.scheduler.release(sequences):
@@ -233,6 +248,7 @@ class Engine:
             step.touch(sequence.progress)
         states = [sequence.state for sequence in sequences]
         drawn = sample(logprobs, states, logits, self._scratch)
+        self.counters.generated_tokens += len(sequences)
         self._take(step, sequences, [row for _, _, row in draws], drawn)
 
     def _take(
@@ -243,7 +259,6 @@ class Engine:
         drawn: Sampled,
     ) -> bool:
         """Give each continuation its token; whether all of them go on."""
-        self.counters.generated_tokens += len(sequences)
         taken = [
             sequence.take(step, row, token, logprob, top)
             for sequence, row, token, logprob, top in zip(
@@ -264,6 +279,7 @@ class Engine:
         rows, states = np.arange(len(running)), [sequence.state for sequence in streams]
         ids: Sequence[int | None] = [sequence.next_id for sequence in streams]
         step, goes_on, row_numbers = self._new_step(self._no_heads), True, rows.tolist()
+        burst = Burst(streams)
         for sequence in streams:
             step.touch(sequence.progress)
         while goes_on and self._clock() < deadline and not is_awaited():
@@ -271,7 +287,12 @@ class Engine:
             step.logprobs = self.runner.logprobs(rows)
             self.counters.add_step(len(rows), len(rows))
             drawn = sample(step.logprobs, states, self.runner.logits, self._scratch)
-            ids, goes_on = drawn.ids, self._take(step, streams, row_numbers, drawn)
+            self.counters.generated_tokens += len(streams)
+            ids = drawn.ids
+            if not burst.note(drawn):
+                burst.tell()
+                goes_on = self._take(step, streams, row_numbers, drawn)
+        burst.tell()
         self._finish(step)
 
     # Outputs

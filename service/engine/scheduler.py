@@ -30,11 +30,20 @@ S = TypeVar("S", bound=Schedulable)
 
 @dataclass
 class _Queue(Generic[S]):
-    """One request's sequences: those that wait (last in, first out) and how many run."""
+    """One request's sequences: those that wait (last in, first out) and how many run.
+
+    is_held: none of them may run for now.
+    """
 
     priority: Priority
     waiting: list[S] = field(default_factory=list)
     num_running: int = 0
+    is_held: bool = False
+
+    @property
+    def num_ready(self) -> int:
+        """How many want a row."""
+        return 0 if self.is_held else len(self.waiting)
 
 
 class Scheduler(Generic[S]):
@@ -72,20 +81,40 @@ class Scheduler(Generic[S]):
         for sequence in reversed(list(sequences)):
             queue = self._queues[sequence.request_id]
             queue.waiting.append(sequence)
-            self._waiting[queue.priority] += 1
+            self._waiting[queue.priority] += not queue.is_held
 
     def remove_request(self, request_id: str) -> list[S]:
         """Close a request and forget what waits; returns its running sequences, to be taken out."""
         if (queue := self._queues.pop(request_id, None)) is None:
             return []
-        self._waiting[queue.priority] -= len(queue.waiting)
+        self._waiting[queue.priority] -= queue.num_ready
+        return self._running_of(request_id)
+
+    def hold(self, request_id: str) -> list[S]:
+        """Keep a request from running until `resume`; returns its running sequences, for the caller
+        to take out and push."""
+        queue = self._queues.get(request_id)
+        if queue is None or queue.is_held:
+            return []
+        self._waiting[queue.priority] -= queue.num_ready
+        queue.is_held = True
+        return self._running_of(request_id)
+
+    def resume(self, request_id: str) -> None:
+        """Let a request that is held run again."""
+        queue = self._queues.get(request_id)
+        if queue is not None and queue.is_held:
+            queue.is_held = False
+            self._waiting[queue.priority] += queue.num_ready
+
+    def _running_of(self, request_id: str) -> list[S]:
         return [sequence for sequence in self.running if sequence.request_id == request_id]
 
     def withdraw(self, sequence: S) -> None:
         """Forget one waiting sequence."""
         queue = self._queues[sequence.request_id]
         queue.waiting.remove(sequence)
-        self._waiting[queue.priority] -= 1
+        self._waiting[queue.priority] -= not queue.is_held
 
     def release(self, sequences: Iterable[S]) -> dict[int, int]:
         """Take sequences out of the running; the last rows move into their places.
@@ -141,8 +170,8 @@ class Scheduler(Generic[S]):
             for queue in self._queues.values()
             if queue.priority is Priority.INTERACTIVE and queue.num_running < self.request_rows
         ]
-        without = sum(bool(q.waiting) and not q.num_running for q in narrow) - free
-        wanted = sum(min(len(q.waiting), self.request_rows - q.num_running) for q in narrow) - free
+        without = sum(bool(q.num_ready) and not q.num_running for q in narrow) - free
+        wanted = sum(min(q.num_ready, self.request_rows - q.num_running) for q in narrow) - free
         if wanted <= 0:
             return []
         rows: dict[str, list[S]] = {}
@@ -179,7 +208,7 @@ class Scheduler(Generic[S]):
         ready = [
             (queue.num_running, turn, request_id)
             for turn, (request_id, queue) in enumerate(self._queues.items())
-            if queue.priority is priority and queue.waiting
+            if queue.priority is priority and queue.num_ready
         ]
         heapq.heapify(ready)
         turn = len(self._queues)
@@ -206,12 +235,12 @@ class Scheduler(Generic[S]):
 
     @property
     def num_waiting(self) -> int:
-        """Units without a row."""
+        """Sequences that want a row and have none."""
         return sum(self._waiting.values())
 
     def _has_interactive(self) -> bool:
         return any(
-            q.priority is Priority.INTERACTIVE and (q.waiting or q.num_running)
+            q.priority is Priority.INTERACTIVE and (q.num_ready or q.num_running)
             for q in self._queues.values()
         )
 

@@ -28,7 +28,7 @@ from service.engine.step import Step
 
 NOTHING_LEFT = "the sampling settings exclude every token"
 # Quicker than calling the class, which is done for every token.
-_token_output = cast(
+token_output = cast(
     "Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput)
 )
 _KEEP_EVERY = 8  # tokens between kept states of a continuation: reading these again costs little
@@ -275,7 +275,7 @@ class SampleSequence(EngineSequence):
         elif len(generated) >= self.max_tokens:
             reason = "length"
         progress.new_tokens.append(
-            _token_output((self.prompt, self.sample, token, logprob, top, reason))
+            token_output((self.prompt, self.sample, token, logprob, top, reason))
         )
         if reason is not None:
             progress.open_samples.pop((self.prompt, self.sample), None)

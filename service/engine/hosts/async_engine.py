@@ -1,6 +1,6 @@
 """What the API layer sees of an engine, wherever it runs (thread, process, many of them).
 
-`EngineFront` is the asyncio side that thread and process share: one queue a request.
+`EngineFront` is the asyncio side that thread and process share: one inbox a request.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from service.engine.hosts.worker import Abort, Add, Command, StopSample
+from service.engine.hosts.worker import Abort, Add, Command, Hold, Resume, StopSample
 from service.engine.request import EngineRequest, RequestOutput
 from service.engine.stats import EngineStats
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "int8", "fp32"]
 Mode = Literal["process", "thread"]
+
+# Tokens that may lie here untaken: of a request, and for each continuation of it. More than any
+# burst brings; a client that reads slower than that has its request rest in the meantime.
+_MOST_UNTAKEN, _MOST_UNTAKEN_EACH = 256, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,7 @@ class EngineOptions:
     replicas: int = 1
     max_num_seqs: int = 128
     max_waiting: int = 256
-    burst_s: float = 0.01
+    burst_s: float = 0.02
     cache_bytes: int = 64 << 20
     threads: int = 1
     timeout_s: float = 10.0
@@ -128,6 +132,39 @@ class AsyncEngine(Protocol):
         ...
 
 
+class _Inbox:
+    """The outputs of one request on their way to who asked for it."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        sampling = request.sampling
+        count = 0 if sampling is None else len(request.prompts) * sampling.n
+        self._most = _MOST_UNTAKEN + _MOST_UNTAKEN_EACH * count
+        self._queue: asyncio.Queue[RequestOutput | Exception] = asyncio.Queue()
+        self._num_tokens = 0
+        self.is_held = False
+
+    def put(self, output: RequestOutput | Exception) -> None:
+        if isinstance(output, RequestOutput):
+            self._num_tokens += len(output.tokens)
+        self._queue.put_nowait(output)
+
+    async def get(self) -> RequestOutput | Exception:
+        output = await self._queue.get()
+        if isinstance(output, RequestOutput):
+            self._num_tokens -= len(output.tokens)
+        return output
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more should not come for now."""
+        return self._num_tokens > self._most
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may come again."""
+        return self._num_tokens <= self._most // 2
+
+
 class EngineFront(ABC):
     """Implements what thread and process engines share of `AsyncEngine`.
 
@@ -136,7 +173,7 @@ class EngineFront(ABC):
 
     def __init__(self, max_num_seqs: int, max_waiting: int) -> None:
         self._limit = max_num_seqs + max_waiting
-        self._queues: dict[str, asyncio.Queue[RequestOutput | Exception]] = {}
+        self._inboxes: dict[str, _Inbox] = {}
         self._stats = EngineStats()
         self._info: EngineInfo | None = None
         self._ready = self._draining = False
@@ -155,7 +192,7 @@ class EngineFront(ABC):
     @property
     def num_requests(self) -> int:
         """Requests in flight."""
-        return len(self._queues)
+        return len(self._inboxes)
 
     def stats(self) -> EngineStats:
         return self._stats
@@ -174,7 +211,7 @@ class EngineFront(ABC):
         """Refuse new work, let the rest finish for `grace_s` seconds, then give it up."""
         self._draining = True
         deadline = asyncio.get_running_loop().time() + grace_s
-        while self._queues and asyncio.get_running_loop().time() < deadline:
+        while self._inboxes and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
         self._give_up("the server is shutting down")
         await self._end()
@@ -184,39 +221,47 @@ class EngineFront(ABC):
             raise EngineUnavailableError(
                 "the engine is not ready: it is starting or stopping", self.retry_after_s
             )
-        if len(self._queues) >= self._limit:
+        if len(self._inboxes) >= self._limit:
             raise QueueFullError(
                 f"{self._limit} requests are in work or waiting, which is the limit", retry_after=1
             )
-        queue: asyncio.Queue[RequestOutput | Exception] = asyncio.Queue()
-        self._queues[request.request_id] = queue
+        inbox = self._inboxes[request.request_id] = _Inbox(request)
         finished = False
         try:
             self._send(Add((request,)))
             while not finished:
-                output = await queue.get()
+                output = await inbox.get()
+                if inbox.is_held and inbox.has_room:
+                    inbox.is_held = False
+                    self._send(Resume((request.request_id,)))
                 if isinstance(output, Exception):
                     finished = True
                     raise output
                 finished = output.finished
                 yield output
         finally:
-            self._queues.pop(request.request_id, None)
+            self._inboxes.pop(request.request_id, None)
             if not finished:
                 self._send(Abort((request.request_id,)))
 
     def stop_sample(self, request_id: str, prompt: int, sample: int) -> None:
-        if request_id in self._queues:
+        if request_id in self._inboxes:
             self._send(StopSample((request_id, prompt, sample)))
 
     def _dispatch(self, outputs: Iterable[RequestOutput], stats: EngineStats) -> None:
-        """Hand outputs to their requests; those of requests that went away are dropped."""
+        """Hand outputs to their requests; those of requests that went away are dropped.
+
+        A request whose outputs are not taken rests, so that they do not grow without bound.
+        """
         self._stats = stats
         for output in outputs:
-            if (queue := self._queues.get(output.request_id)) is not None:
-                queue.put_nowait(output)
+            if (inbox := self._inboxes.get(output.request_id)) is not None:
+                inbox.put(output)
+                if inbox.is_full and not inbox.is_held:
+                    inbox.is_held = True
+                    self._send(Hold((output.request_id,)))
 
     def _give_up(self, reason: str) -> None:
         """End every request in flight with an error that tells it may be sent again."""
-        for queue in self._queues.values():
-            queue.put_nowait(EngineUnavailableError(reason))
+        for inbox in self._inboxes.values():
+            inbox.put(EngineUnavailableError(reason))

@@ -1,6 +1,6 @@
 """The loop around an engine: take commands, step, send outputs. Runs in a thread or a process.
 
-Between processes outputs travel as flat tuples, which pickle fast.
+Between processes outputs travel as flat tuples, and tokens as columns, which pickle fast.
 """
 
 from __future__ import annotations
@@ -29,6 +29,14 @@ class StopSample(tuple[str, int, int]):
     """Command: end one continuation (request id, prompt, sample)."""
 
 
+class Hold(tuple[str]):
+    """Command: let the request of that id rest."""
+
+
+class Resume(tuple[str]):
+    """Command: let it go on."""
+
+
 class Ping(tuple[()]):
     """Command: give a sign of life."""
 
@@ -37,7 +45,7 @@ class Quit(tuple[()]):
     """Command: leave the loop."""
 
 
-Command = Add | Abort | StopSample | Ping | Quit
+Command = Add | Abort | StopSample | Hold | Resume | Ping | Quit
 
 
 class Channel(Protocol):
@@ -65,8 +73,8 @@ def work(engine: Engine, channel: Channel) -> None:
             if isinstance(command, Quit):
                 return
             _apply(engine, command, outputs)
-            # An abort has no output, but changes what is running.
-            answers |= isinstance(command, Abort | Ping)
+            # These have no output, but change what is running.
+            answers |= isinstance(command, Abort | Hold | Ping)
             command = channel.receive(wait=False)
         outputs += engine.step(channel.has_command)
         if outputs or answers:
@@ -88,6 +96,10 @@ def _apply(engine: Engine, command: Command, outputs: list[RequestOutput]) -> No
         engine.abort(command[0])
     elif isinstance(command, StopSample):
         engine.stop_sample(*command)
+    elif isinstance(command, Hold):
+        engine.hold(*command)
+    elif isinstance(command, Resume):
+        engine.resume(*command)
 
 
 def stats_of(engine: Engine) -> EngineStats:
@@ -114,7 +126,7 @@ def pack_outputs(outputs: Iterable[RequestOutput]) -> list[tuple[Any, ...]]:
         (
             output.request_id,
             output.prompts,
-            [tuple(token) for token in output.tokens],
+            tuple(zip(*output.tokens, strict=True)),
             output.cached_tokens,
             output.finished,
             output.error,
@@ -135,11 +147,11 @@ def unpack_outputs(packed: Iterable[tuple[Any, ...]]) -> list[RequestOutput]:
         RequestOutput(
             request_id=request_id,
             prompts=prompts,
-            tokens=tuple(map(_token_output, tokens)),
+            tokens=tuple(map(_token_output, zip(*columns, strict=True))),
             cached_tokens=cached_tokens,
             finished=finished,
             error=error,
             queued_s=queued_s,
         )
-        for request_id, prompts, tokens, cached_tokens, finished, error, queued_s in packed
+        for request_id, prompts, columns, cached_tokens, finished, error, queued_s in packed
     ]

@@ -256,19 +256,29 @@ def _sums(values: Floats, inverse: Doubles, shifts: Floats, arena: Arena) -> Dou
 
 def _block_of(sums: Doubles, uniforms: Doubles) -> tuple[Ids, Doubles]:
     """In which block of each row its number lies, and how much of the mass lies before it there."""
-    ends = np.cumsum(sums, axis=1)
+    ends, each = np.cumsum(sums, axis=1), np.arange(len(sums))
     # Rounding must not carry a target to the very end, past the last token.
     targets = np.minimum(uniforms * ends[:, -1], np.nextafter(ends[:, -1], 0))
-    block = np.minimum((ends <= targets[:, None]).sum(axis=1), ends.shape[1] - 1)
-    each = np.arange(len(ends))
+    block = _first_above(ends, targets)
+    block[block == ends.shape[1]] -= 1  # a row without any mass
     targets -= ends[each, block] - sums[each, block]
     return block, targets
 
 
 def _token_of(sums: Doubles, block: Ids, targets: Doubles, exponentials: Floats) -> Ids:
     """The token within the block; exponentials: the block's, (R, SUM_BLOCK)."""
-    inner = np.cumsum(exponentials, axis=1, dtype=np.float64)
-    last = SUM_BLOCK - 1 - np.argmax(exponentials[:, ::-1] > 0, axis=1)
-    ids: Ids = block * SUM_BLOCK + np.minimum((inner <= targets[:, None]).sum(axis=1), last)
-    ids[sums[np.arange(len(sums)), block] <= 0] = 0
+    place = _first_above(np.cumsum(exponentials, axis=1, dtype=np.float64), targets)
+    rounded = np.flatnonzero(place == SUM_BLOCK)  # past the end: the last that can be meant
+    if len(rounded):
+        place[rounded] = SUM_BLOCK - 1 - np.argmax(exponentials[rounded, ::-1] > 0, axis=1)
+    ids: Ids = block * SUM_BLOCK + place
+    ids[~(sums[np.arange(len(sums)), block] > 0)] = 0  # no mass, or none that is a number
     return ids
+
+
+def _first_above(ends: Doubles, targets: Doubles) -> Ids:
+    """Where each ascending row of (R, C) first exceeds its target; C where it does not."""
+    above = ends > targets[:, None]
+    place = above.argmax(axis=1)
+    place[~above[:, -1]] = ends.shape[1]
+    return place
