@@ -28,9 +28,7 @@ from service.engine.step import Step
 
 NOTHING_LEFT = "the sampling settings exclude every token"
 # Quicker than calling the class, which is done for every token.
-token_output = cast(
-    "Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput)
-)
+token_output = cast("Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput))
 _KEEP_EVERY = 8  # tokens between kept states of a continuation: reading these again costs little
 
 

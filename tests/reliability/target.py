@@ -107,6 +107,18 @@ class Target:
             assert times
 
 
+async def running_rows(client: httpx.AsyncClient) -> float:
+    """Rows of the batch that are in use."""
+    return await metric(client, "vllm:num_requests_running")
+
+
+async def metric(client: httpx.AsyncClient, name: str) -> float:
+    """What the metrics page says now; the sum over models."""
+    page = (await client.get("/metrics")).text
+    lines = (line for line in page.splitlines() if line.startswith(name))
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
 def _parent(entry: Path) -> int | None:
     try:
         return int((entry / "stat").read_text().rpartition(")")[2].split()[1])

@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 
-from tests.reliability.target import STREAM, Target
+from tests.reliability.target import STREAM, Target, running_rows
 
 
 async def stream(client: httpx.AsyncClient, max_tokens: int) -> list[str]:
@@ -63,12 +63,6 @@ async def test_dropped_clients_free_their_rows(target: Target) -> None:
             while await running_rows(client):
                 await asyncio.sleep(0.1)
     print("\ndisconnect storm: 90 streams dropped, all rows free")
-
-
-async def running_rows(client: httpx.AsyncClient) -> float:
-    page = (await client.get("/metrics")).text
-    lines = (line for line in page.splitlines() if line.startswith("vllm:num_requests_running"))
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 async def test_more_than_it_can_do_is_refused_and_the_rest_is_served(target: Target) -> None:

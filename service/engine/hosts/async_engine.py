@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from service.engine.hosts.wire import with_prompts
 from service.engine.hosts.worker import Abort, Add, Command, Hold, Resume, StopSample
 from service.engine.request import EngineRequest, RequestOutput
 from service.engine.stats import EngineStats
@@ -207,6 +208,10 @@ class EngineFront(ABC):
     @abstractmethod
     def _send(self, command: Command) -> None: ...
 
+    async def _begin(self, request: EngineRequest) -> None:
+        """Send a request on its way."""
+        self._send(Add((request,)))
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new work, let the rest finish for `grace_s` seconds, then give it up."""
         self._draining = True
@@ -228,7 +233,7 @@ class EngineFront(ABC):
         inbox = self._inboxes[request.request_id] = _Inbox(request)
         finished = False
         try:
-            self._send(Add((request,)))
+            await self._begin(request)
             while not finished:
                 output = await inbox.get()
                 if inbox.is_held and inbox.has_room:
@@ -238,7 +243,7 @@ class EngineFront(ABC):
                     finished = True
                     raise output
                 finished = output.finished
-                yield output
+                yield await with_prompts(output)
         finally:
             self._inboxes.pop(request.request_id, None)
             if not finished:

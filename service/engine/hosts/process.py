@@ -25,7 +25,9 @@ from service.engine.hosts.async_engine import (
     QueueFullError,
 )
 from service.engine.hosts.link import Link
-from service.engine.hosts.worker import Add, Command, Ping, Quit, unpack_outputs
+from service.engine.hosts.wire import LargeRequest, unpack_outputs
+from service.engine.hosts.worker import Add, AddLarge, Command, Ping, Quit
+from service.engine.request import EngineRequest
 from service.engine.stats import EngineStats
 
 logger = logging.getLogger(__name__)
@@ -203,15 +205,21 @@ class ProcessEngine(EngineFront):
             self._link.close()
             self._link = None
 
+    async def _begin(self, request: EngineRequest) -> None:
+        if LargeRequest.is_large(request):
+            self._send(AddLarge((await LargeRequest.of(request),)))
+        else:
+            self._send(Add((request,)))
+
     def _send(self, command: Command) -> None:
         if self._link is None or not self._ready:
             return
-        if isinstance(command, Add) and self._link.num_unsent_bytes > _MAX_UNSENT_BYTES:
+        if isinstance(command, Add | AddLarge) and self._link.num_unsent_bytes > _MAX_UNSENT_BYTES:
             raise QueueFullError("the engine is too busy to take another request", retry_after=1)
         try:
             self._link.send(command)
         except OSError as error:
-            if isinstance(command, Add):  # the others have nothing left to end
+            if isinstance(command, Add | AddLarge):  # the others have nothing left to end
                 raise EngineUnavailableError("the engine process ended") from error
 
     async def _end(self) -> None:

@@ -1,17 +1,13 @@
-"""The loop around an engine: take commands, step, send outputs. Runs in a thread or a process.
-
-Between processes outputs travel as flat tuples, and tokens as columns, which pickle fast.
-"""
+"""The loop around an engine: take commands, step, send outputs. Runs in a thread or a process."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from service.engine.engine import Engine
-from service.engine.request import EngineRequest, RequestOutput, TokenOutput
+from service.engine.hosts.wire import LargeRequest
+from service.engine.request import EngineRequest, RequestOutput
 from service.engine.stats import EngineStats
 
 _CHECK_EVERY_S = 60.0  # looking through a full cache takes longer than a short request
@@ -19,6 +15,10 @@ _CHECK_EVERY_S = 60.0  # looking through a full cache takes longer than a short 
 
 class Add(tuple[EngineRequest]):
     """Command: queue a request."""
+
+
+class AddLarge(tuple[LargeRequest]):
+    """Command: queue a request of many tokens."""
 
 
 class Abort(tuple[str]):
@@ -45,7 +45,7 @@ class Quit(tuple[()]):
     """Command: leave the loop."""
 
 
-Command = Add | Abort | StopSample | Hold | Resume | Ping | Quit
+Command = Add | AddLarge | Abort | StopSample | Hold | Resume | Ping | Quit
 
 
 class Channel(Protocol):
@@ -85,8 +85,8 @@ def work(engine: Engine, channel: Channel) -> None:
 
 
 def _apply(engine: Engine, command: Command, outputs: list[RequestOutput]) -> None:
-    if isinstance(command, Add):
-        (request,) = command
+    if isinstance(command, Add | AddLarge):
+        request = command[0] if isinstance(command, Add) else command[0].unpacked()
         try:
             engine.add_request(request)
         except ValueError as error:
@@ -119,39 +119,3 @@ def stats_of(engine: Engine) -> EngineStats:
             "cache_entries": len(cache),
         },
     )
-
-
-def pack_outputs(outputs: Iterable[RequestOutput]) -> list[tuple[Any, ...]]:
-    return [
-        (
-            output.request_id,
-            output.prompts,
-            tuple(zip(*output.tokens, strict=True)),
-            output.cached_tokens,
-            output.finished,
-            output.error,
-            output.queued_s,
-        )
-        for output in outputs
-    ]
-
-
-# Quicker than TokenOutput._make, which is written in Python.
-_token_output = cast(
-    "Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput)
-)
-
-
-def unpack_outputs(packed: Iterable[tuple[Any, ...]]) -> list[RequestOutput]:
-    return [
-        RequestOutput(
-            request_id=request_id,
-            prompts=prompts,
-            tokens=tuple(map(_token_output, zip(*columns, strict=True))),
-            cached_tokens=cached_tokens,
-            finished=finished,
-            error=error,
-            queued_s=queued_s,
-        )
-        for request_id, prompts, columns, cached_tokens, finished, error, queued_s in packed
-    ]

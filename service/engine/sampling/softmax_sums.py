@@ -279,6 +279,6 @@ def _token_of(sums: Doubles, block: Ids, targets: Doubles, exponentials: Floats)
 def _first_above(ends: Doubles, targets: Doubles) -> Ids:
     """Where each ascending row of (R, C) first exceeds its target; C where it does not."""
     above = ends > targets[:, None]
-    place = above.argmax(axis=1)
+    place: Ids = above.argmax(axis=1)
     place[~above[:, -1]] = ends.shape[1]
     return place

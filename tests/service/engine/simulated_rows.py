@@ -51,11 +51,16 @@ class SimulatedRows:
             self.rows[target] = self.rows[source]
         del self.rows[left:]
 
-    def schedule(self) -> None:
-        preempted = self.scheduler.to_preempt()
-        self.release(*preempted)
-        for sequence in preempted:
+    def put_aside(self, running: list[Work]) -> None:
+        self.release(*running)
+        for sequence in running:
             self.scheduler.push([sequence])
+
+    def hold(self, request_id: str) -> None:
+        self.put_aside(self.scheduler.hold(request_id))
+
+    def schedule(self) -> None:
+        self.put_aside(self.scheduler.to_preempt())
         admitted = self.scheduler.admit()
         self.rows += admitted
         self.scheduler.steps += 1
@@ -78,3 +83,8 @@ class SimulatedRows:
     def shares(self) -> Counter[str]:
         """Rows by request."""
         return Counter(sequence.request_id for sequence in self.rows)
+
+
+def simulate(max_num_seqs: int, quantum: int = 256, bulk_rows: int | None = None) -> SimulatedRows:
+    """An empty batch of so many rows."""
+    return SimulatedRows(Scheduler(max_num_seqs, bulk_rows=bulk_rows, quantum=quantum))

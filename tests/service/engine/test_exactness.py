@@ -85,13 +85,17 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
 
 @dataclass(frozen=True)
 class Visit:
-    """A request, when it comes, and when it or one of its continuations is ended early."""
+    """A request, when it comes, and when it or one of its continuations is ended early.
+
+    rests: the steps in which its client takes nothing.
+    """
 
     request: EngineRequest
     expected: Result
     arrives: int
     aborted: int | None
     stopped: tuple[int, int, int] | None  # step, prompt, sample
+    rests: range
 
 
 def some_sampling(rng: Random) -> SamplingParams:
@@ -179,14 +183,16 @@ def some_visits(rng: Random, kernels: Kernels) -> list[Visit]:
         if rng.random() < 0.2 and request.sampling and not request.sampling.beam_width:
             prompt = rng.randrange(len(request.prompts))
             stopped = (arrives + rng.randrange(30), prompt, rng.randrange(request.sampling.n))
-        visits.append(Visit(request, kernels.by_itself(request), arrives, aborted, stopped))
+        held = arrives + rng.randrange(20)
+        rests = range(held, held + rng.choice([0, 0, 1, 30]))
+        visits.append(Visit(request, kernels.by_itself(request), arrives, aborted, stopped, rests))
     return visits
 
 
 def crowd(engine: Engine, guests: list[Visit], is_awaited: Callable[[], bool]) -> dict[str, Result]:
     """What everyone gets when they come and go as they please, in the middle of bursts or not."""
     results = {visit.request.request_id: Result() for visit in guests}
-    step, latest = 0, max(visit.arrives for visit in guests)
+    step, latest = 0, max(max(visit.arrives, visit.rests.stop) for visit in guests)
     while step <= latest or engine.has_work:
         for visit in guests:
             name = visit.request.request_id
@@ -196,6 +202,10 @@ def crowd(engine: Engine, guests: list[Visit], is_awaited: Callable[[], bool]) -
                 engine.abort(name)
             if visit.stopped and visit.stopped[0] == step:
                 engine.stop_sample(name, *visit.stopped[1:])
+            if step in visit.rests:
+                engine.hold(name)
+            elif step == visit.rests.stop:
+                engine.resume(name)
         collect(engine.step(is_awaited), results)
         step += 1
         assert len(engine.scheduler.running) <= engine.scheduler.max_num_seqs

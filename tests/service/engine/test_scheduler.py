@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import count
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    initialize,
-    invariant,
-    rule,
-)
 
 from service.engine.request import Priority
 from service.engine.scheduler import Scheduler
-from tests.service.engine.simulated_rows import ENDLESS, SimulatedRows, Work
+from tests.service.engine.simulated_rows import ENDLESS, Work, simulate
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def simulate(max_num_seqs: int, quantum: int = 256, bulk_rows: int | None = None) -> SimulatedRows:
-    return SimulatedRows(Scheduler(max_num_seqs, bulk_rows=bulk_rows, quantum=quantum))
 
 
 # Among equals
@@ -293,101 +281,18 @@ def test_a_withdrawn_unit_never_runs() -> None:
     assert rows.finished == [first, third]
 
 
-class SchedulerMachine(RuleBasedStateMachine):
-    """Requests come and go at any time; no sequence is lost or doubled, and no bound is passed."""
-
-    requests: Bundle[str] = Bundle("requests")
-
-    @initialize(
-        max_num_seqs=st.integers(1, 6), bulk_rows=st.integers(1, 6), quantum=st.integers(1, 4)
-    )
-    def begin(self, max_num_seqs: int, bulk_rows: int, quantum: int) -> None:
-        bulk_rows = min(bulk_rows, max_num_seqs)
-        self.rows = simulate(max_num_seqs, quantum, bulk_rows)
-        self.names = count()
-        self.priorities: dict[str, Priority] = {}
-        self.pushed: list[Work] = []
-
-    def waiting(self) -> list[Work]:
-        rows = self.rows
-        return [u for u in self.pushed if u not in rows.rows and u not in rows.finished]
-
-    @rule(
-        target=requests,
-        priority=st.sampled_from(Priority),
-        sequences=st.lists(st.integers(1, 9), max_size=5),
-    )
-    def add(self, priority: Priority, sequences: list[int]) -> str:
-        name = str(next(self.names))
-        self.priorities[name] = priority
-        self.pushed += self.rows.add(name, sequences, priority)
-        return name
-
-    @rule(name=requests, tokens=st.lists(st.integers(1, 9), max_size=3))
-    def push(self, name: str, tokens: list[int]) -> None:
-        sequences = [Work(name, number) for number in tokens]
-        self.rows.scheduler.push(sequences)
-        self.pushed += sequences
-
-    @rule(name=requests, newest=st.booleans())
-    def withdraw(self, name: str, newest: bool) -> None:
-        mine = [sequence for sequence in self.waiting() if sequence.request_id == name]
-        if mine:
-            sequence = mine[-1 if newest else 0]
-            self.rows.scheduler.withdraw(sequence)
-            self.pushed.remove(sequence)
-
-    @rule(name=consumes(requests))
-    def remove(self, name: str) -> None:
-        self.rows.remove(name)
-        del self.priorities[name]
-        self.pushed = [sequence for sequence in self.pushed if sequence.request_id != name]
-
-    @rule(steps=st.integers(1, 5))
-    def run(self, steps: int) -> None:
-        for _ in range(steps):
-            self.rows.schedule()
-            self.check_shares()
-            self.rows.advance()
-
-    def check_shares(self) -> None:
-        """Rows are neither idle while they are wanted nor given to more bulk work than agreed."""
-        scheduler, waiting = self.rows.scheduler, self.waiting()
-        bulk = [u for u in self.rows.rows if self.priorities[u.request_id] is Priority.BULK]
-        interactive = len(bulk) < len(self.rows.rows)
-        if interactive:
-            assert len(bulk) <= scheduler.bulk_rows
-        free = scheduler.max_num_seqs - len(self.rows.rows)
-        if free:
-            assert all(self.priorities[u.request_id] is Priority.BULK for u in waiting)
-            assert not waiting or (interactive and len(bulk) == scheduler.bulk_rows)
-
-    @invariant()
-    def rows_are_where_the_scheduler_says(self) -> None:
-        if not hasattr(self, "rows"):
-            return
-        scheduler = self.rows.scheduler
-        assert self.rows.rows == scheduler.running
-        assert len(scheduler.running) <= scheduler.max_num_seqs
-        assert len(set(map(id, scheduler.running))) == len(scheduler.running)
-        assert scheduler.num_waiting == len(self.waiting())
-        assert scheduler.has_work == bool(scheduler.running or self.waiting())
-
-    def teardown(self) -> None:
-        """Whatever is left comes to its end: nothing was lost."""
-        if not hasattr(self, "rows"):
-            return
-        for _ in range(10 * len(self.pushed) + 1):
-            if not self.rows.scheduler.has_work:
-                break
-            self.rows.step()
-        unfinished = [sequence for sequence in self.pushed if sequence not in self.rows.finished]
-        assert not unfinished
-        assert len(set(map(id, self.rows.finished))) == len(self.rows.finished)
-
-
-TestSchedulerMachine = SchedulerMachine.TestCase
-TestSchedulerMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+def test_a_held_request_gives_its_rows_to_others_until_it_is_resumed() -> None:
+    rows = simulate(2)
+    rows.add("held", [9, 9, 9])
+    rows.step()
+    rows.hold("held")
+    assert not rows.scheduler.has_work
+    rows.add("other", [1, 1])
+    rows.step()
+    assert Counter(work.request_id for work in rows.finished) == {"other": 2}
+    rows.scheduler.resume("held")
+    rows.step()
+    assert rows.shares == {"held": 2}
 
 
 @pytest.mark.parametrize("module", ["scheduler", "prefix_tree"])

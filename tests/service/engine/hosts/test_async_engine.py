@@ -14,8 +14,8 @@ from service.engine.hosts.async_engine import (
     EngineUnavailableError,
     QueueFullError,
 )
-from service.engine.hosts.worker import Abort, Add, Command, StopSample
-from service.engine.request import RequestOutput
+from service.engine.hosts.worker import Abort, Add, Command, Hold, Resume, StopSample
+from service.engine.request import RequestOutput, TokenOutput
 from service.engine.stats import EngineStats
 from tests.service.engine.asking import ask, endless
 
@@ -39,10 +39,10 @@ class ListFront(EngineFront):
     def _send(self, command: Command) -> None:
         self.sent.append(command)
 
-    def answer(self, request_id: str, *, finished: bool = True) -> None:
-        self._dispatch(
-            [RequestOutput(request_id=request_id, finished=finished)], EngineStats({"steps": 1})
-        )
+    def answer(self, request_id: str, *, finished: bool = True, tokens: int = 0) -> None:
+        token = TokenOutput(prompt=0, sample=0, token_id=1, logprob=-1.0)
+        output = RequestOutput(request_id=request_id, tokens=(token,) * tokens, finished=finished)
+        self._dispatch([output], EngineStats({"steps": 1}))
 
 
 async def started(max_num_seqs: int = 2, max_waiting: int = 1) -> ListFront:
@@ -149,3 +149,33 @@ async def test_a_sample_is_stopped_only_while_its_request_is_in_flight() -> None
     await task
     front.stop_sample("1", 0, 1)
     assert front.sent[1:] == [StopSample(("1", 0, 2))]
+
+
+async def test_a_request_rests_while_its_outputs_are_not_taken() -> None:
+    front = await started()
+    async with aclosing(front.submit(endless("slow"))) as outputs:
+        first = asyncio.ensure_future(anext(outputs))
+        await asyncio.sleep(0)
+        for _ in range(50):
+            front.answer("slow", finished=False, tokens=10)
+        assert front.sent[1:] == [Hold(("slow",))], "told once, however much is on its way"
+        taken = [await first]
+        while len(front.sent) == 2:
+            taken.append(await anext(outputs))
+        assert front.sent[2:] == [Resume(("slow",))]
+        assert 10 < len(taken) < 50, "neither at the first that is taken nor after the last"
+        front.answer("slow", tokens=1)
+        taken += [output async for output in outputs]
+        assert sum(len(output.tokens) for output in taken) == 501
+
+
+async def test_who_takes_what_comes_is_never_made_to_rest() -> None:
+    front = await started()
+    task = await begun(front, "1")
+    for _ in range(100):
+        front.answer("1", finished=False, tokens=66)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    front.answer("1")
+    await task
+    assert len(front.sent) == 1

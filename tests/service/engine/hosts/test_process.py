@@ -26,10 +26,12 @@ from service.engine.hosts.async_engine import (
     QueueFullError,
 )
 from service.engine.hosts.build import build_engine
+from service.engine.hosts.loading import load_engine
 from service.engine.hosts.process import ProcessEngine
 from service.engine.hosts.thread import ThreadEngine
 from service.engine.request import EngineRequest
 from tests.service.engine.asking import ask, ask_all, endless, until
+from tests.service.engine.driving import run
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -72,6 +74,17 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_a_request_of_very_many_tokens_is_answered_as_by_hand(checkpoint: Path) -> None:
+    """It travels in another form than others, and so do its alternatives."""
+    text = tuple(7 + k % 50 for k in range(20_000))
+    request = EngineRequest(request_id="large", prompts=(text, text[:5]), prompt_logprobs=2)
+    async with running(checkpoint) as engine:
+        found = await ask(engine, request)
+    engine_by_hand, _ = load_engine(checkpoint, EngineOptions(device="cpu"))
+    (expected,) = run(engine_by_hand, request)
+    assert found.bits() == expected.bits()
 
 
 async def test_a_process_and_a_thread_give_the_same_bits(checkpoint: Path) -> None:
