@@ -45,7 +45,9 @@ def build_runner(
 
 def new_engine(runner: ModelRunner) -> Engine:
     """An engine that has seen nothing: its cache is cold, which serving's would often not be."""
-    return Engine(runner, Scheduler(runner.max_rows), StateCache(_CACHE_BYTES), burst_s=EngineOptions.burst_s)
+    return Engine(
+        runner, Scheduler(runner.max_rows), StateCache(_CACHE_BYTES), burst_s=EngineOptions.burst_s
+    )
 
 
 def check_error(error_nats: float, precision: Arithmetic) -> float:
