@@ -29,7 +29,8 @@ FIRST = np.zeros(ROWS, np.uint64)  # positions
 
 def logprobs_of(seed: int, spread: float) -> Floats:
     logits = np.random.default_rng(seed).normal(0, spread, (ROWS, VOCAB))
-    return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+    result: Floats = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+    return result
 
 
 def settings_of(params: SamplingParams) -> RowSettings:

@@ -13,6 +13,7 @@ from service.engine.sampling.draw import stream_key
 from service.engine.sampling.logits_processors import SampleState, SamplingRules
 from service.engine.sampling.row_draw import RowBuffer, RowDraw
 from service.engine.sampling.sampler import Sampled, Scratch, sample
+from service.engine.sampling.softmax_sums import Arena, Sums
 
 VOCAB = 8192
 
@@ -121,7 +122,7 @@ def test_block_sums_are_those_of_many_rows(temperature: float) -> None:
     logprobs, _ = some_rows(5, 2, 2.0)
     inverse = np.float32(1 / temperature)
     buffer = RowBuffer(VOCAB)
-    expected = sampler.Sums.of(logprobs, np.full(5, float(inverse)), sampler.Arena()).sums
+    expected = Sums.of(logprobs, np.full(5, float(inverse)), Arena()).sums
     for row, sums in zip(logprobs, expected, strict=True):
         buffer.row[:] = row
         assert np.array_equal(buffer.block_sums(inverse), sums)
