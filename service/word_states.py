@@ -7,8 +7,11 @@ sentence, word for word.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -55,6 +58,24 @@ class WordStates:
         after = [WordState(output.state, own[-1]) for output, own in zip(outputs, ids, strict=True)]
         return [_sum(output) for output in outputs], after
 
+    def sentences(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """ln P of each word of every text and of its end; all texts are one prefix tree.
+
+        The bulk form of `advance` and `end`: each different word is segmented once. White space
+        between words counts as one space.
+        """
+        encode = lru_cache(maxsize=None)(lambda word: tuple(self._tokenizer.encode(word)))
+        words = [[encode(word) for word in text.split()] for text in texts]
+        begin, end = self._tokenizer.bos_id, self._tokenizer.eos_id
+        request = EngineRequest(
+            request_id="",
+            prompts=tuple((begin, *chain.from_iterable(own), end) for own in words),
+            prompt_logprobs=0,
+            score_from=(1,) * len(texts),
+        )
+        outputs = self._engine.compute([request])[0].prompts if texts else []
+        return [_by_word(output, own) for output, own in zip(outputs, words, strict=True)]
+
     def end(self, states: Sequence[WordState]) -> list[float]:
         """ln P(end of sequence | state) for each state."""
         ids = [(self._tokenizer.eos_id,)] * len(states)
@@ -83,6 +104,18 @@ class WordStates:
         for group, computed in zip(groups.values(), self._engine.compute(requests), strict=True):
             found.update(zip(group, computed.prompts, strict=True))
         return [found[index] for index in range(len(states))]
+
+
+def _by_word(output: PromptOutput, words: Sequence[tuple[int, ...]]) -> tuple[float, ...]:
+    """ln P of each word, whose tokens are given, and of the end."""
+    assert output.logprobs is not None
+    values = output.logprobs.tolist()
+    found, first = [], 1
+    for ids in words:
+        stop = first + len(ids)
+        found.append(values[first] if len(ids) == 1 else math.fsum(values[first:stop]))
+        first = stop
+    return (*found, values[first])
 
 
 def _sum(output: PromptOutput) -> float:

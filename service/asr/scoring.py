@@ -13,6 +13,7 @@ from service.asr.kenlm_model import KenlmModel
 from service.asr.text_forms import TextForm, render
 from service.asr.tuning_data import NGRAM
 from service.language_model import LanguageModel
+from service.results import TextScore
 
 T = TypeVar("T")
 
@@ -55,12 +56,20 @@ class ListScorer:
 
 
 def model_word_scores(model: LanguageModel, texts: Sequence[str]) -> list[tuple[float, ...]]:
-    """ln P of each word of every text and of its end."""
-    found = []
-    for score in model.scores(texts, detail="words"):
-        assert score.words is not None
-        found.append(tuple(word.logprob for word in score.words))
-    return found
+    """ln P of each word of every text and of its end, as `/v1/score` gives them."""
+    # A model also knows line breaks and doubled spaces, which are no words.
+    odd = [text for text in texts if text != " ".join(text.split())]
+    if not odd:
+        return model.words.sentences(texts)
+    found = dict(zip(odd, map(_word_logprobs, model.scores(odd, detail="words")), strict=True))
+    even = [text for text in texts if text not in found]
+    found |= zip(even, model.words.sentences(even), strict=True)
+    return [found[text] for text in texts]
+
+
+def _word_logprobs(score: TextScore) -> tuple[float, ...]:
+    assert score.words is not None
+    return tuple(word.logprob for word in score.words)
 
 
 def _with_scores(hypothesis: Hypothesis, found: dict[str, tuple[float, ...]]) -> Hypothesis:
