@@ -131,7 +131,7 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("flite") is None:
         sys.exit("flite is missing: apt-get install flite")
-    work: Path = options.work
+    work: Path = options.work.resolve()  # training runs in another folder
     (work / "models").mkdir(parents=True, exist_ok=True)
     if not (work / "spoken.json").exists():
         prepare_sentences(options.corpus, work, options.valid, options.test)

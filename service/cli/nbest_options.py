@@ -71,23 +71,26 @@ TEXT_FORM = click.option(
 )
 
 
-def open_lists(
-    nbest: Sequence[Path],
-    form: str,
+def read_options(
     beam_size: int | None,
     manifest: Path | None,
     symbols: Path | None,
     list_size: int,
     lattice_lm_scale: float,
-) -> Iterator[NBestList]:
-    """The lists that the options name, read as they are taken."""
-    options = ReadOptions(
+) -> ReadOptions:
+    """What the formats are told."""
+    return ReadOptions(
         beam_size=beam_size,
         manifest=manifest,
         symbols=symbols,
         nbest=list_size,
         path_weights=PathWeights(lm=lattice_lm_scale),
     )
+
+
+def open_lists(nbest: Sequence[Path], form: str, **reading: Any) -> Iterator[NBestList]:
+    """The lists that the options name, read as they are taken."""
+    options = read_options(**reading)
     return chain.from_iterable(read_lists(own, form, options) for own in nbest)
 
 

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from service.asr.carried import carry_context
-from service.asr.formats import LATTICE_FORMATS, OUTPUTS, ReadOptions, open_writer, read_lattices
-from service.asr.formats.htk_lattice import Writer as HtkWriter
-from service.asr.formats.kaldi_lattice import Writer as KaldiWriter
+from service.asr.formats import LATTICE_FORMATS, OUTPUTS
 from service.asr.formats.text_files import open_text
-from service.asr.hypotheses import LM, NBestList
-from service.asr.lattice import Lattice, PathWeights
-from service.asr.lattice import nbest as lattice_nbest
-from service.asr.lattice_rescoring import RescoringOptions, rescore_lattices
-from service.asr.ranking import Ranker
-from service.asr.scoring import ListScorer
+from service.asr.hypotheses import LM
+from service.asr.lattice import PathWeights
+from service.asr.lattice_rescoring import RescoringOptions
+from service.asr.rescoring_job import RescoringJob, rescore_file
 from service.asr.settings import Mixture, RescoringSettings, load_settings
-from service.asr.word_model import MixedModel, WordModel
+from service.cli.cluster_options import cluster_options, run_on_cluster
 from service.cli.model_option import model_options, open_model
 from service.cli.nbest_options import (
     PATH,
     TEXT_FORM,
     nbest_options,
-    open_lists,
-    open_ngram,
+    read_options,
     with_progress,
 )
-from service.language_model import LanguageModel
+
+# Of the files of --workers; what is not named is a folder.
+_ENDINGS = {
+    "text": ".txt",
+    "jsonl": ".jsonl",
+    "nemo": ".tsv",
+    "mlm-scoring": ".json",
+    "kaldi-lattice": ".txt",
+}
 
 
 @click.command("rescore")
@@ -85,6 +85,7 @@ from service.language_model import LanguageModel
     help="text is `id words` of the best; the others hold the lists (or lattices) in their order",
 )
 @click.option("--out", type=PATH, default="-", help="file, or folder where --to is one of files")
+@cluster_options
 def command(
     nbest: tuple[Path, ...],
     form: str,
@@ -109,31 +110,47 @@ def command(
     Scores are natural logarithms, whatever the format has them in. Without --settings and options,
     lists with a score `lm` are weighed lm 5, model 5, and a word -1: tune them.
     """
+    reading = ("beam_size", "manifest", "symbols", "list_size", "lattice_lm_scale")
     try:
         chosen = _settings(settings, lm_weight, length_bonus, weights, mix, text_form)
-        kenlm = open_ngram(ngram)
-        hot = {} if hot_words is None else read_hot_words(hot_words)
+        job = RescoringJob(
+            form=form,
+            reading=read_options(**{name: options[name] for name in reading}),
+            settings=chosen,
+            ngram=ngram,
+            hot_words={} if hot_words is None else read_hot_words(hot_words),
+            carries_context=options["carry_context"],
+            lattice=_expansion(chosen, options) if options["lattice"] else None,
+            output=output,
+            top=options["top"],
+        )
+        if options["workers"] is not None:
+            if job.reading.manifest is not None:
+                raise ValueError("--manifest is of one file: not with --workers")
+            work, ending = partial(rescore_file, job=job), _ENDINGS.get(output, "")
+            run_on_cluster(work, model, precision, threads, nbest, out, ending, options)
+            return
         with open_model(model, precision, threads) as opened:
-            if options["lattice"]:
-                _rescore_lattices(opened, kenlm, chosen, nbest, form, output, out, options)
-                return
-            reading = ("beam_size", "manifest", "symbols", "list_size", "lattice_lm_scale")
-            lists = open_lists(nbest, form, **{name: options[name] for name in reading})
-            scorer = ListScorer(opened, kenlm, chosen.text_form)
-            ranker = Ranker(chosen, hot)
-            if options["carry_context"]:
-                if kenlm is not None or chosen.mixture is not None:
-                    raise click.UsageError("--carry-context goes with the model alone, no n-gram")
-                ranked = carry_context(opened, lists, ranker, chosen.text_form)
-                _write(ranked, output, out, options["top"])
-                return
-            # Closed before the model is: what is in work would wait for it for ever.
-            with closing(scorer.stream(lists)) as scored:
-                _write((ranker.rank(own) for own in scored), output, out, options["top"])
+            job.run(opened, nbest, out, with_progress)
     except BrokenPipeError:
         raise
     except (ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _expansion(settings: RescoringSettings, options: dict[str, Any]) -> RescoringOptions:
+    """How lattices are expanded."""
+    weights = PathWeights(
+        lm=settings.weights.get(LM, 0.0),
+        model=settings.lm_weight,
+        length_bonus=settings.length_bonus,
+    )
+    return RescoringOptions(
+        merge=options["merge"] or None,
+        beam=options["beam"],
+        max_states=options["max_states"],
+        weights=weights,
+    )
 
 
 def _settings(
@@ -177,73 +194,3 @@ def read_hot_words(path: Path) -> dict[str, float]:
             except ValueError:
                 raise ValueError(f"{path}, line {number}: is no 'word weight'") from None
     return found
-
-
-def _write(lists: Iterable[NBestList], output: str, out: Path, top: int | None) -> None:
-    if output in LATTICE_FORMATS:
-        raise click.UsageError(f"--to {output} writes lattices: say --lattice")
-    with open_writer(out, output) as writer:
-        for own in with_progress(lists):
-            writer.write(replace(own, hypotheses=own.hypotheses[:top]) if top else own)
-
-
-def _rescore_lattices(
-    model: LanguageModel,
-    ngram: WordModel | None,
-    settings: RescoringSettings,
-    paths: Sequence[Path],
-    form: str,
-    output: str,
-    out: Path,
-    options: dict[str, Any],
-) -> None:
-    """Lattices in, lattices or lists out."""
-    if form not in LATTICE_FORMATS:
-        raise click.UsageError(f"--lattice needs --format {' or '.join(LATTICE_FORMATS)}")
-    if settings.text_form != "as-is":
-        raise click.UsageError("--text-form is for lists: a lattice's words are taken as they are")
-    words: WordModel = model.words
-    if settings.mixture is not None:
-        if ngram is None:
-            raise click.UsageError("the mixture of a lattice needs --ngram")
-        words = MixedModel(model.words, ngram, settings.mixture.share)
-    weights = PathWeights(
-        lm=settings.weights.get(LM, 0.0),
-        model=settings.lm_weight,
-        length_bonus=settings.length_bonus,
-    )
-    expansion = RescoringOptions(
-        merge=options["merge"] or None,
-        beam=options["beam"],
-        max_states=options["max_states"],
-        weights=weights,
-    )
-    reading = ReadOptions(symbols=options["symbols"])
-    lattices = chain.from_iterable(read_lattices(own, form, reading) for own in paths)
-    rescored = rescore_lattices(lattices, words, expansion)
-    if output in LATTICE_FORMATS:
-        _write_lattices(rescored, output, out, weights)
-        return
-    ranker = Ranker(
-        replace(settings, weights={LM: weights.lm, "model": weights.model}, lm_weight=0.0)
-    )
-    size = options["list_size"]
-    lists = (ranker.rank(lattice_nbest(own, size, weights)) for own in rescored)
-    _write(lists, output, out, options["top"])
-
-
-def _write_lattices(
-    lattices: Iterator[Lattice], output: str, out: Path, weights: PathWeights
-) -> None:
-    if output == "htk-lattice":
-        if out == Path("-"):
-            raise click.UsageError("--to htk-lattice is a folder of files: give --out FOLDER")
-        folder = HtkWriter(out)
-        for own in lattices:
-            folder.write(own)
-        return
-    total = weights.lm + weights.model
-    with open_text(out, "w") as file:
-        writer = KaldiWriter(file, share=weights.model / total if total else 0.0)
-        for own in lattices:
-            writer.write(own)

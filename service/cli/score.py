@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
-from itertools import islice
-from typing import IO, Any, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import click
 
+from service.asr.formats.text_files import STDIO
+from service.cli.cluster_options import cluster_options, run_on_cluster
 from service.cli.model_option import model_options, open_model
-from service.language_model import LanguageModel
-from service.results import ScoredToken, ScoredWord, TextScore
-
-T = TypeVar("T")
-
-_AT_ONCE = 256  # texts of one request to the engine: enough to fill its batches
-_IN_FLIGHT = 2  # requests: one is read and written while the other is computed
+from service.scored_lines import ScoringJob, score_file, score_files
+from service.text.score_figures import Detail
 
 
 @click.command("score")
-@click.argument("file", type=click.File(encoding="utf-8"), default="-")
+@click.argument("files", metavar="[FILE]...", type=click.Path(path_type=Path), nargs=-1)
 @model_options
 @click.option("--context", default="", help="text before every text; conditions it, not scored")
 @click.option("--bos/--no-bos", default=True, show_default=True, help="begin-of-sequence before it")
@@ -52,19 +44,21 @@ _IN_FLIGHT = 2  # requests: one is read and written while the other is computed
     help="whether a word's end counts for the word after it, with the white space, or for itself; "
     "'own' is for studies of reading, needs --format tsv and --detail words",
 )
-@click.option("--output", type=click.File("w", encoding="utf-8", lazy=True), default="-")
+@click.option("--output", type=click.Path(path_type=Path), default="-", show_default=True)
+@cluster_options
 def command(
-    file: IO[str],
+    files: tuple[Path, ...],
     model: str,
     precision: str,
     threads: int,
     context: str,
     bos: bool,
     eos: bool,
-    detail: str,
+    detail: Detail,
     form: str,
     word_ends: str,
-    output: IO[str],
+    output: Path,
+    **cluster: Any,
 ) -> None:
     """How probable each text of FILE is (standard input by default): a text a line.
 
@@ -73,105 +67,22 @@ def command(
     between white space, with the white space before it: punctuation belongs to its word, and the
     first word is conditioned on begin-of-sequence.
     """
-    if form == "tsv" and detail == "totals":
-        raise click.UsageError("--format tsv is a table of words or tokens: say --detail words")
-    if word_ends == "own" and (form, detail, bos) != ("tsv", "words", True):
-        raise click.UsageError("--word-ends own needs --format tsv, --detail words and --bos")
-    with open_model(model, precision, threads) as opened:
-        if word_ends == "own":
-            words = (opened.surprisals(each["text"], context=context) for each in _texts(file))
-            for line in _table_lines((_cells(each) for each in words), "word"):
-                output.write(line + "\n")
+    try:
+        job = ScoringJob(
+            context=context,
+            bos=bos,
+            eos=eos,
+            detail=detail,
+            table=form == "tsv",
+            ends_of_words=word_ends == "own",
+        )
+        if cluster["workers"] is not None:
+            work, ending = partial(score_file, job=job), ".tsv" if job.table else ".jsonl"
+            run_on_cluster(work, model, precision, threads, files, output, ending, cluster)
             return
-        options = {"context": context, "bos": bos, "eos": eos, "detail": detail}
-        rows = _scored(opened, _texts(file), options)
-        lines = (
-            _json_lines(rows)
-            if form == "jsonl"
-            else _table_lines(
-                (
-                    _cells((score.words if detail == "words" else score.tokens) or ())
-                    for _, score in rows
-                ),
-                detail.removesuffix("s"),
-            )
-        )
-        for line in lines:
-            output.write(line + "\n")
-
-
-def _texts(file: IO[str]) -> Iterator[dict[str, Any]]:
-    """A mapping with "text" for each line; a ClickException names a line that has none."""
-    for number, line in enumerate(file, start=1):
-        text = line.rstrip("\r\n")
-        if not text.startswith("{"):
-            yield {"text": text}
-            continue
-        try:
-            given = json.loads(text)
-        except ValueError:
-            yield {"text": text}  # a text may begin with a brace
-            continue
-        if not isinstance(given.get("text"), str):
-            raise click.ClickException(f"line {number}: the JSON object has no string 'text'")
-        yield given
-
-
-def _scored(
-    model: LanguageModel, texts: Iterable[dict[str, Any]], options: dict[str, Any]
-) -> Iterator[tuple[dict[str, Any], TextScore]]:
-    """Every text with its score, in order; so many are in memory at a time as keep it busy."""
-    waiting: deque[tuple[list[dict[str, Any]], Future[list[TextScore]]]] = deque()
-    with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-        for chunk in _chunks(texts, _AT_ONCE):
-            scores = pool.submit(model.scores, [each["text"] for each in chunk], **options)
-            waiting.append((chunk, scores))
-            if len(waiting) > _IN_FLIGHT:
-                done, found = waiting.popleft()
-                yield from zip(done, found.result(), strict=True)
-        for done, found in waiting:
-            yield from zip(done, found.result(), strict=True)
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def _json_lines(rows: Iterable[tuple[dict[str, Any], TextScore]]) -> Iterator[str]:
-    for given, score in rows:
-        figures = {name: value for name, value in asdict(score).items() if value is not None}
-        yield json.dumps({**given, **figures}, ensure_ascii=False, allow_nan=False)
-
-
-_Cells = list[tuple[str, int, int, float | None]]
-
-
-def _cells(parts: Sequence[ScoredWord | ScoredToken]) -> _Cells:
-    return [
-        (
-            each.word if isinstance(each, ScoredWord) else each.token,
-            each.start,
-            each.end,
-            each.logprob,
-        )
-        for each in parts
-    ]
-
-
-def _table_lines(texts: Iterable[_Cells], part: str) -> Iterator[str]:
-    """A head and a line for each word or token. part: what they are."""
-    yield "\t".join(("text", "index", part, "start", "end", "logprob", "surprisal_bits"))
-    for number, cells in enumerate(texts):
-        for index, (name, start, end, logprob) in enumerate(cells):
-            told = ("", "") if logprob is None else (f"{logprob:.6f}", f"{_bits(logprob):.6f}")
-            yield "\t".join(map(str, (number, index, _cell(name), start, end, *told)))
-
-
-def _bits(logprob: float) -> float:
-    return -logprob / math.log(2)
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+        with open_model(model, precision, threads) as opened:
+            score_files(opened, files or (STDIO,), output, job)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError, ImportError) as error:
+        raise click.ClickException(str(error)) from None

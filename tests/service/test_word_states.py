@@ -35,6 +35,15 @@ def test_word_by_word_is_the_whole_text(model: LanguageModel) -> None:
         assert sum(own) == pytest.approx(score.logprob, abs=1e-5)
 
 
+def test_whole_sentences_at_a_time_have_the_same_bits(model: LanguageModel) -> None:
+    scores = model.scores(SENTENCES, detail="words")
+    assert model.words.sentences(SENTENCES) == [
+        tuple(word.logprob for word in score.words or ()) for score in scores
+    ]
+    assert model.words.sentences([]) == []
+    assert model.words.sentences(["the  cat"]) == model.words.sentences(["the cat"])
+
+
 def test_a_state_can_be_advanced_twice(model: LanguageModel) -> None:
     _, (state,) = model.words.advance([model.words.start()], ["the"])
     both, _ = model.words.advance([state, state], ["cat", "dog"])
