@@ -39,14 +39,14 @@ def test_what_is_there_is_kept_only_where_that_is_said(sources: list[Path], tmp_
 
 @pytest.mark.parametrize("source", [Path("-"), Path("no/such/file")])
 def test_standard_input_and_what_is_not_there(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="standard streams are none|does not exist"):
+    with pytest.raises(ValueError, match=r"standard streams are none|does not exist"):
         plan([source], tmp_path, ".txt", resume=False)
 
 
 def test_two_files_of_one_name(sources: list[Path], tmp_path: Path) -> None:
     other = tmp_path / "one.jsonl"
     other.write_text("")
-    with pytest.raises(ValueError, match="would both become"):
+    with pytest.raises(ValueError, match=r"would both become"):
         plan([sources[0], other], tmp_path / "out", ".txt", resume=False)
 
 
