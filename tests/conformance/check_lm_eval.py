@@ -3,8 +3,10 @@
 How its requests come to mean the same. The harness takes the tokenizer from the server
 (`tokenizer_backend=remote`), sends token ids, puts one prefix token before them and scores the
 rest. By default the prefix is what the *text* "<s>" encodes to, which here is text like any other;
-so begin-of-sequence is named by its id (`custom_prefix_token_id`). A newline is an ordinary token
-at the end of each line, and there is no end-of-sequence, in both evaluations.
+so begin-of-sequence is named by its id (`custom_prefix_token_id`). The harness sends it only where
+there is no context; where there is one, its ids come without, and the service puts it before them.
+A newline is an ordinary token at the end of each line, and there is no end-of-sequence, in both
+evaluations.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def harness(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """The harness's results by task."""
+def written(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the harness's results, and its requests with what came back."""
     folder = tmp_path_factory.mktemp("lm-eval")
     headers = {"authorization": f"Bearer {service.api_key}"}
     info = httpx.get(f"{service.url}/tokenizer_info", headers=headers).json()
@@ -48,13 +50,32 @@ def harness(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Mappi
     command = [str(program), "run", "--model", "local-completions"]
     command += ["--model_args", json.dumps(model), "--include_path", str(TASKS)]
     command += ["--tasks", "lstm_serve_lines", "lstm_serve_running_text"]
-    command += ["--output_path", str(folder)]
+    command += ["lstm_serve_choices", "lstm_serve_continuations"]
+    command += ["--log_samples", "--output_path", str(folder)]
     offline = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     environment = {**os.environ, **offline, "OPENAI_API_KEY": service.api_key}
     subprocess.run(command, cwd=TASKS, env=environment, check=True)
-    (written,) = folder.rglob("results_*.json")
-    results: dict[str, Any] = json.loads(written.read_text())["results"]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def harness(written: Path) -> Mapping[str, Any]:
+    """The harness's results by task."""
+    (file,) = written.rglob("results_*.json")
+    results: dict[str, Any] = json.loads(file.read_text())["results"]
     return results
+
+
+def samples(written: Path, task: str) -> list[dict[str, Any]]:
+    """The harness's requests of a task, each with its document and what came back."""
+    (file,) = written.rglob(f"samples_{task}_*.jsonl")
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def ask(service: Service, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {service.api_key}"}
+    answer: dict[str, Any] = httpx.post(service.url + path, json=body, headers=headers).json()
+    return answer
 
 
 def evaluate(checkpoint: Path, *options: str) -> dict[str, float]:
@@ -81,3 +102,27 @@ def test_as_running_text(harness: Mapping[str, Any], checkpoint: Path) -> None:
     # Of a document the harness counts only one line end, so the sums are compared, not the means.
     nll = math.log(theirs["word_perplexity,none"]) * (ours["words"] + 1)
     assert nll == pytest.approx(ours["nll"], rel=TOLERANCE)
+
+
+def test_choices_are_weighed_as_score_weighs_them(
+    service: Service, harness: Mapping[str, Any], written: Path
+) -> None:
+    """With begin-of-sequence before every text, whether or not a context stands there."""
+    hits = 0
+    listed = samples(written, "lstm_serve_choices")
+    for sample in listed:
+        question = sample["doc"]
+        body = {"context": question["before"], "texts": question["choices"], "eos": False}
+        ours = [entry["logprob"] for entry in ask(service, "/v1/score", body)["data"]]
+        theirs = [float(answer[0]) for answer in sample["filtered_resps"]]
+        assert theirs == pytest.approx(ours, abs=1e-4)
+        hits += ours.index(max(ours)) == question["label"]
+    assert any(not sample["doc"]["before"] for sample in listed)
+    assert harness["lstm_serve_choices"]["acc,none"] == pytest.approx(hits / len(listed))
+
+
+def test_texts_are_continued_as_a_prompt_of_text_is(service: Service, written: Path) -> None:
+    for sample in samples(written, "lstm_serve_continuations"):
+        body = {"prompt": sample["doc"]["before"], "max_tokens": 8, "temperature": 0, "stop": "."}
+        (choice,) = ask(service, "/v1/completions", body)["choices"]
+        assert sample["resps"][0][0] == choice["text"]
