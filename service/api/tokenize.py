@@ -10,7 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.tokenizer import Tokenizer
 from service.api.client import off_loop
-from service.api.openai.chat import check_messages, conversation_prompt, template_of
+from service.api.openai.chat import (
+    check_messages,
+    check_opening,
+    conversation_prompt,
+    template_of,
+)
+from service.api.openai.known_fields import (
+    REFUSED_DETOKENIZE,
+    REFUSED_TOKENIZE,
+    refuse_unserved,
+    reported,
+)
 from service.api.openai.requests import ChatMessage, Messages
 from service.api.schemas import ModelName, RequestModel, TokenIds, error_responses
 from service.http.dependencies import Context, resolve_model
@@ -21,6 +32,11 @@ from service.text.conversation import Conversation
 from service.text.history import begin
 
 router = APIRouter(route_class=StrictRoute, tags=["tokenizer"])
+
+
+_IGNORED: Any = Field(
+    None, description="fields of the request that nobody knows; only if there are any"
+)
 
 
 class TokenizeRequest(RequestModel):
@@ -44,6 +60,7 @@ class TokenizeResponse(BaseModel):
         description="tokens one request may hold; the model itself has no limit"
     )
     token_strs: list[str] | None
+    ignored_fields: list[str] | None = _IGNORED
 
 
 class DetokenizeRequest(RequestModel):
@@ -55,6 +72,7 @@ class DetokenizeRequest(RequestModel):
 
 class DetokenizeResponse(BaseModel):
     prompt: str = Field(description="the text; control tokens stand for none")
+    ignored_fields: list[str] | None = _IGNORED
 
 
 class TokenizerInfo(BaseModel):
@@ -72,10 +90,12 @@ class TokenizerInfo(BaseModel):
         description="by name; user text never encodes to any of them"
     )
     normalizer: str
-    chat_template: dict[str, Any] | None
-    jinja_chat_template: str | None = Field(
-        description="the same as Hugging Face's tokenizers write it. Texts that spell a control "
-        "token are text here, and would be control tokens there"
+    chat_template: str | None = Field(
+        description="in Jinja, as Hugging Face's tokenizers have it; null where chat was not "
+        "trained. Texts that spell a control token are text here, and would be control tokens there"
+    )
+    chat_tokens: dict[str, Any] | None = Field(
+        description="the control tokens that the template puts before and after messages"
     )
 
 
@@ -90,12 +110,13 @@ class TokenizerInfo(BaseModel):
 async def tokenize(
     request: Request, context: Context, body: Annotated[TokenizeRequest, Body()]
 ) -> Response:
+    unknown = refuse_unserved(body.model_extra, REFUSED_TOKENIZE)
     model = await resolve_model(request, body.model)
     tokenizer = model.tokenizer
     if (body.prompt is None) == (body.messages is None):
         raise invalid("prompt", "or messages is required: one of the two")
     if body.messages is not None:
-        tokens = await _conversation(body, body.messages, model)
+        tokens = await _conversation(body, body.messages, model, unknown)
     else:
         text = body.prompt or ""
         tokens = await off_loop(len(text), tokenizer.encode, text)
@@ -107,16 +128,24 @@ async def tokenize(
             "count": len(tokens),
             "max_model_len": context.settings.max_prompt_tokens,
             "token_strs": list(map(tokenizer.piece, tokens)) if body.return_token_strs else None,
+            **reported(unknown),
         }
     )
 
 
 async def _conversation(
-    body: TokenizeRequest, messages: Sequence[ChatMessage], model: ServedModel
+    body: TokenizeRequest,
+    messages: Sequence[ChatMessage],
+    model: ServedModel,
+    unknown: list[str],
 ) -> list[int]:
-    """The tokens of messages as a chat request would send them, without begin-of-sequence."""
+    """The tokens of messages as a chat request would send them, without begin-of-sequence.
+
+    What is ignored of the messages is added to `unknown`.
+    """
+    check_opening(body)
     conversation = Conversation(template_of(model))
-    check_messages(messages, conversation.template)
+    unknown += check_messages(messages, conversation.template)
     prompt = await conversation_prompt(
         conversation,
         begin(model.tokenizer, bos=False),
@@ -136,9 +165,11 @@ async def _conversation(
     responses=error_responses(),
 )
 async def detokenize(request: Request, body: Annotated[DetokenizeRequest, Body()]) -> Response:
+    unknown = refuse_unserved(body.model_extra, REFUSED_DETOKENIZE)
     tokenizer = (await resolve_model(request, body.model)).tokenizer
     check_token_ids("tokens", body.tokens, tokenizer)
-    return JSONBody({"prompt": await off_loop(len(body.tokens), tokenizer.decode, body.tokens)})
+    text = await off_loop(len(body.tokens), tokenizer.decode, body.tokens)
+    return JSONBody({"prompt": text, **reported(unknown)})
 
 
 @router.get(
@@ -162,8 +193,8 @@ async def tokenizer_info(context: Context) -> Response:
             "eos_token_id": tokenizer.eos_id,
             "control_tokens": dict(tokenizer.control_ids),
             "normalizer": tokenizer.normalizer,
-            "chat_template": facts.chat_template,
-            "jinja_chat_template": _jinja(facts.chat_template, tokenizer),
+            "chat_template": _jinja(facts.chat_template, tokenizer),
+            "chat_tokens": facts.chat_template,
         }
     )
 

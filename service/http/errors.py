@@ -16,12 +16,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from models.tokenizer import Tokenizer
 from service.engine.hosts.async_engine import EngineUnavailableError, QueueFullError
 from service.http.call import CALL, call_of
+from service.http.nearest_route import route_meant
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +131,8 @@ def install_error_handlers(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 404:
             error = _without_route(error, request)
+        elif request.method == "OPTIONS" and getattr(error, "status_code", None) == 405:
+            return _options(cast(HTTPException, error))
         refusal = as_api_error(error)
         note_error(request.scope, refusal)
         return refusal.response()
@@ -163,16 +165,20 @@ def _http_error(error: HTTPException) -> ApiError:
 
 
 def _without_route(error: HTTPException, request: Request) -> HTTPException:
-    """Where only the base URL's /v1 is missing, or is there twice, say so."""
     if isinstance(error, ApiError):
         return error
-    path = request.url.path
-    meant = path[3:] if path.startswith("/v1/") else f"/v1{path}"
-    scope = {**request.scope, "path": meant}
-    if all(route.matches(scope)[0] is Match.NONE for route in request.app.routes):
-        return error
-    hint = f"no such route; did you mean {meant}? OpenAI's clients need a base URL that ends in /v1"
-    return ApiError(404, hint, code="not_found")
+    hint = route_meant(request)
+    message = f"no such route; {hint}" if hint else "no such route; /docs lists them"
+    return ApiError(404, message, code="not_found")
+
+
+def _options(error: HTTPException) -> Response:
+    """What a route takes, told to those who ask for it."""
+    methods = next((v for k, v in (error.headers or {}).items() if k.lower() == "allow"), "")
+    allowed = [*filter(None, methods.split(", ")), "OPTIONS"]
+    if "GET" in allowed and "HEAD" not in allowed:
+        allowed.insert(1, "HEAD")
+    return Response(status_code=204, headers={"allow": ", ".join(allowed)})
 
 
 def _validation_error(error: RequestValidationError) -> ApiError:

@@ -92,6 +92,7 @@ class TextRules:
     stops: stop strings; they are not looked for in the text of the first `min_tokens` tokens.
     list_tokens: keep each token beside the text.
     shows_stop: the stop string that ends a text is shown.
+    stop_token_ids: those of a request's own, to be told where one of them ends a text.
     """
 
     tokenizer: Tokenizer
@@ -99,6 +100,7 @@ class TextRules:
     min_tokens: int
     list_tokens: bool
     shows_stop: bool = False
+    stop_token_ids: frozenset[int] = frozenset()
 
 
 class Continuation:
@@ -119,6 +121,8 @@ class Continuation:
         self.num_tokens = 0
         self.logprob = 0.0
         self.finish_reason: FinishReason | None = None
+        # The stop string, or the stop token of the request's own, that ended the text.
+        self.stop_reason: str | int | None = None
 
     @property
     def mean_logprob(self) -> float:
@@ -142,6 +146,10 @@ class Continuation:
         self._decoded += len(text)
         is_stopped = self._show(text, is_last=is_last)
         self.finish_reason = "stop" if is_stopped else token.finish_reason
+        if is_stopped and self._scanner is not None:
+            self.stop_reason = self._scanner.stopped_by
+        elif token.finish_reason == "stop" and token.token_id in self._rules.stop_token_ids:
+            self.stop_reason = token.token_id
         return is_stopped and not is_last
 
     def _show(self, text: str, *, is_last: bool) -> bool:

@@ -87,10 +87,14 @@ class StopScanner:
         self._stops, self._shows_stop = stops, shows_stop
         self._node = 0
         self._held = ""
-        self.stopped = False
+        self.stopped_by: str | None = None  # the stop string that was complete
+
+    @property
+    def stopped(self) -> bool:
+        return self.stopped_by is not None
 
     def push(self, text: str) -> str:
-        """Take more text, return what may be shown now. Sets `stopped` when a stop string ended.
+        """Take more text, return what may be shown now. Sets `stopped_by` when a stop string ended.
 
         The stop string itself, unless it is to be shown, and all that follows it is never returned.
         """
@@ -106,9 +110,10 @@ class StopScanner:
         for position in range(len(self._held) + start, len(buffer)):
             node = stops.step(node, buffer[position])
             if length := stops.matched(node):
-                self.stopped = True
+                end = position + 1
+                self.stopped_by = buffer[end - length : end]
                 self._held = ""
-                return buffer[: position + 1 - (0 if self._shows_stop else length)]
+                return buffer[: end if self._shows_stop else end - length]
         self._node = node
         shown = len(buffer) - stops.held(node)
         self._held = buffer[shown:]

@@ -25,6 +25,8 @@ import pytest
 
 from tests.conformance.conftest import Service
 
+pytest.importorskip("lm_eval", reason="lm-eval could not be installed")
+
 ROOT = Path(__file__).parents[2]
 TASKS = Path(__file__).parent / "lm_eval_tasks"
 TEXT = TASKS / "text.txt"

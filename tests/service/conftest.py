@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from models.checkpoint import Checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
 from service.app import create_app
 from service.served_model import ServedModel
 from service.settings import Settings
 from tests.service.plain_engine import PlainEngine, PlainLSTM
+from tests.service.registries import TEMPLATE, Engines
 
 CORPUS = [
     "the cat sat on the mat and the dog sat by the door",
@@ -102,3 +106,33 @@ def serve(served: ServedModel) -> Serve:
 async def client(serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
     async with serve() as http:
         yield http
+
+
+@pytest.fixture
+def engines(lstm: PlainLSTM) -> Engines:
+    return Engines(lstm)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer, lstm: PlainLSTM) -> Path:
+    """A checkpoint of the small LSTM, on disk."""
+    folder = tmp_path_factory.mktemp("saved") / "a"
+    checkpoint = Checkpoint(
+        model=lstm.config,
+        weights=dict(lstm.weights),
+        tokenizer=tokenizer,
+        chat_template=TEMPLATE,
+        sampling_defaults={"temperature": 0.8},
+        metrics={"bits_per_byte": 1.5},
+        card="# a\n",
+    )
+    save_checkpoint(checkpoint, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, saved: Path) -> Path:
+    """A folder with four copies of `saved`."""
+    for name in ("a", "b", "c", "d"):
+        shutil.copytree(saved, tmp_path / name)
+    return tmp_path

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 Json = dict[str, Any]
+_AT_ITS_END = ("stop_reason", "state", "guided_choice")
 
 
 def read_events(response: httpx.Response) -> list[Json]:
@@ -36,8 +37,7 @@ def merge(events: list[Json]) -> list[Json]:
         if chunk["logprobs"] is not None:
             choice["logprobs"] = _joined(choice["logprobs"], chunk["logprobs"])
         choice["finish_reason"] = chunk["finish_reason"]
-        if "state" in chunk:
-            choice["state"] = chunk["state"]
+        choice |= {key: chunk[key] for key in _AT_ITS_END if key in chunk}
     return [choices[index] for index in sorted(choices)]
 
 

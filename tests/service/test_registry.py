@@ -3,117 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import shutil
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from models.checkpoint import (
-    Checkpoint,
     CheckpointError,
-    load_checkpoint,
     num_parameters,
-    save_checkpoint,
 )
 from models.config import ModelConfig
-from models.tokenizer import Tokenizer
 from service import registry as registry_module
 from service.engine.hosts.async_engine import (
-    AsyncEngine,
-    CheckpointReplacedError,
     EngineUnavailableError,
 )
-from service.engine.hosts.build import EngineFactory, estimated_bytes
-from service.model_entry import UnservableModelError
-from service.registry import ModelRegistry, ReloadError, UnknownModelError
-from service.served_model import ServedModel
-from tests.service.engine.asking import until
-from tests.service.plain_engine import PlainEngine, PlainLSTM
-
-TEMPLATE = {
-    "roles": {"user": "<|user|>", "assistant": "<|assistant|>"},
-    "end_of_turn": "<|end|>",
-}
-
-
-class Engines:
-    """Makes engines and remembers them, each model's size being 1."""
-
-    def __init__(self, lstm: PlainLSTM) -> None:
-        self.lstm = lstm
-        self.started: list[str] = []
-        self.stopped: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.fail: set[str] = set()
-        self.broken: set[str] = set()
-        self.digests: dict[str, str] = {}
-
-    def build(self, folder: Path) -> AsyncEngine:
-        engines = self
-
-        class Engine(PlainEngine):
-            async def start(self) -> None:
-                await engines.gate.wait()
-                if folder.name in engines.fail:
-                    raise CheckpointError("damaged")
-                if folder.name in engines.broken:
-                    raise RuntimeError("the engine process ended at start")
-                engines.started.append(folder.name)
-                await super().start()
-
-            async def stop(self, grace_s: float) -> None:
-                engines.stopped.append(folder.name)
-                await super().stop(grace_s)
-
-        digest = json.loads((folder / "config.json").read_text())["digest"]
-        return Engine(self.lstm, digest=self.digests.get(folder.name, digest))
-
-    def factory(self, room_for: int) -> EngineFactory:
-        return EngineFactory(build=self.build, size=lambda _: 1, budget_bytes=room_for)
-
-
-@pytest.fixture
-def engines(lstm: PlainLSTM) -> Engines:
-    return Engines(lstm)
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer, lstm: PlainLSTM) -> Path:
-    folder = tmp_path_factory.mktemp("saved") / "a"
-    checkpoint = Checkpoint(
-        model=lstm.config,
-        weights=dict(lstm.weights),
-        tokenizer=tokenizer,
-        chat_template=TEMPLATE,
-        sampling_defaults={"temperature": 0.8},
-        metrics={"bits_per_byte": 1.5},
-        card="# a\n",
-    )
-    save_checkpoint(checkpoint, folder)
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path: Path, saved: Path) -> Path:
-    for name in ("a", "b", "c", "d"):
-        shutil.copytree(saved, tmp_path / name)
-    return tmp_path
-
-
-def registry_of(folder: Path, engines: Engines, room_for: int = 10) -> ModelRegistry:
-    return ModelRegistry(folder / "a", folder, engines.factory(room_for))
-
-
-async def use(registry: ModelRegistry, name: str | None) -> ServedModel:
-    async with registry.lease(name) as model:
-        return model
+from service.engine.hosts.build import estimated_bytes
+from service.registry import ModelRegistry, UnknownModelError
+from tests.service.plain_engine import PlainLSTM
+from tests.service.registries import TEMPLATE, Engines, registry_of, replace_checkpoint, use
 
 
 async def test_a_checkpoint_is_served_with_all_its_facts(
@@ -298,146 +206,6 @@ async def test_leases_end_with_their_contexts(folder: Path, engines: Engines) ->
     with pytest.raises(UnknownModelError):
         await use(registry, "nope")
     assert (await use(registry, "c")).name == "c"
-
-
-def replace_checkpoint(folder: Path, **changes: Any) -> str:
-    """Save another checkpoint over the one in `folder`; its digest."""
-    before = load_checkpoint(folder)
-    weights = {name: weight * np.float32(0.5) for name, weight in before.weights.items()}
-    return save_checkpoint(replace(before, **{"weights": weights, **changes}), folder)
-
-
-async def test_whatever_prevents_loading_is_told_and_remembered(
-    folder: Path, engines: Engines
-) -> None:
-    """A child killed at start was once a 500, and started anew by every request."""
-    registry = registry_of(folder, engines, room_for=2)
-    await registry.start()
-    engines.broken.add("b")
-    for attempt in range(3):
-        with pytest.raises(EngineUnavailableError, match="cannot be loaded") as refusal:
-            await use(registry, "b")
-        assert 0 < refusal.value.retry_after <= 1
-        assert engines.stopped == ["b"], attempt
-    engines.broken.clear()
-    os.utime(folder / "b" / "config.json")  # the folder has changed: tried at once
-    assert (await use(registry, "b")).name == "b"
-
-
-async def test_pauses_between_attempts_grow(
-    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry_module, "_FIRST_PAUSE_S", 0.05)
-    registry = registry_of(folder, engines)
-    await registry.start()
-    engines.broken.add("b")
-    attempts = 0
-    async with asyncio.timeout(10):
-        while len(engines.stopped) < 4:
-            attempts += 1
-            with pytest.raises(EngineUnavailableError):
-                await use(registry, "b")
-            await asyncio.sleep(0.01)
-    assert attempts > 8
-
-
-@pytest.mark.parametrize(
-    ("shape", "reason"),
-    [({"architecture": "elman"}, "not elman"), ({"adaptive_cutoffs": [100]}, "adaptive softmax")],
-)
-async def test_kinds_that_are_not_served_evict_nobody(
-    folder: Path, engines: Engines, shape: dict[str, Any], reason: str
-) -> None:
-    registry = registry_of(folder, engines, room_for=2)
-    await registry.start()
-    await use(registry, "c")
-    path = folder / "b" / "config.json"
-    config = json.loads(path.read_text())
-    config["model"] |= {"tie_weights": False, **shape}
-    path.write_text(json.dumps(config))
-    for _ in range(2):
-        with pytest.raises(UnservableModelError, match=reason):
-            await use(registry, "b")
-    assert engines.started == ["a", "c"]
-    assert engines.stopped == []
-
-
-async def test_an_engine_that_read_another_checkpoint_is_not_served(
-    folder: Path, engines: Engines
-) -> None:
-    registry = registry_of(folder, engines)
-    await registry.start()
-    engines.digests["b"] = "sha256:of what was put there in the meantime"
-    with pytest.raises(EngineUnavailableError):
-        await use(registry, "b")
-    assert engines.stopped == ["b"]
-
-
-async def test_reload_swaps_and_fails_no_request(folder: Path, engines: Engines) -> None:
-    registry = registry_of(folder, engines)
-    await registry.start()
-    async with registry.lease("a") as old:
-        digest = replace_checkpoint(folder / "a")
-        assert (await registry.reload("a")).digest == digest
-        async with registry.lease("a") as new:
-            assert new.digest == digest
-            assert new.engine is not old.engine
-        assert old.engine.is_ready
-        assert engines.stopped == []
-    await until(lambda: engines.stopped == ["a"])
-    assert not old.engine.is_ready
-
-
-async def test_a_bad_replacement_is_refused_and_the_old_one_goes_on(
-    folder: Path, engines: Engines
-) -> None:
-    registry = registry_of(folder, engines)
-    await registry.start()
-    old = await use(registry, "a")
-    (folder / "a" / "config.json").write_text("{")
-    with pytest.raises(ReloadError, match="is not replaced"):
-        await registry.reload("a")
-    engines.broken.add("a")
-    shutil.copy(folder / "b" / "config.json", folder / "a")
-    with pytest.raises(ReloadError, match="ended at start"):
-        await registry.reload("default")
-    assert (await use(registry, "a")) is old
-    assert old.engine.is_ready
-    with pytest.raises(UnknownModelError):
-        await registry.reload("nope")
-
-
-async def test_a_watched_folder(
-    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry_module, "_LOOK_EVERY_S", 0.02)
-    registry = ModelRegistry(folder / "a", folder, engines.factory(10), watches=True)
-    await registry.start()
-    for name in "bc":
-        await use(registry, name)
-    digest = replace_checkpoint(folder / "b")
-    shutil.rmtree(folder / "c")
-    (folder / "a" / "config.json").write_text("{")
-    await until(lambda: sorted(engines.stopped) == ["b", "c"])
-    assert (await use(registry, "b")).digest == digest
-    assert (await use(registry, "a")).name == "a"
-    assert registry.names() == ["a", "b", "d"]
-    await registry.stop(0)
-
-
-async def test_an_engine_that_found_another_checkpoint_is_replaced(
-    folder: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry_module, "_LOOK_EVERY_S", 0.02)
-    registry = registry_of(folder, engines)
-    await registry.start()
-    old = await use(registry, "a")
-    digest = replace_checkpoint(folder / "a")
-    assert isinstance(old.engine, PlainEngine)
-    old.engine.fault = CheckpointReplacedError("replaced")
-    await until(lambda: registry.loaded()[0].digest == digest)
-    assert registry.is_ready
-    await registry.stop(0)
 
 
 async def test_facts_of_a_model_that_is_not_loaded_are_those_of_the_folder(

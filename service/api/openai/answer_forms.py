@@ -57,7 +57,8 @@ Json = dict[str, Any]
 class Choice:
     """A finished continuation of the prompt number `prompt_index`.
 
-    output: that of its prompt, where the engine was asked for one. guided: the choices that it had.
+    output: that of its prompt, where the engine was asked for one. stop_reason: which of the
+    request's stop strings or stop tokens ended it. guided: the choices that it had.
     """
 
     index: int
@@ -67,7 +68,24 @@ class Choice:
     text: str
     tokens: Sequence[ListedToken]
     finish_reason: FinishReason
+    stop_reason: str | int | None
     state: str | None
+    guided: Sequence[Json] | None = None
+
+
+@dataclass(slots=True)
+class Piece:
+    """New text of the choice number `index` of a stream, and its end if `finish_reason` is given.
+
+    stop_reason, state, guided: as of a `Choice`, with its end.
+    """
+
+    index: int
+    text: str = ""
+    tokens: Sequence[ListedToken] = ()
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    state: str | None = None
     guided: Sequence[Json] | None = None
 
 
@@ -125,20 +143,24 @@ class AnswerForm(ABC):
         """What a choice's stream begins with, perhaps nothing."""
 
     @abstractmethod
-    def chunk(
-        self,
-        index: int,
-        text: str,
-        tokens: Sequence[ListedToken],
-        finish_reason: FinishReason | None,
-        state: str | None = None,
-    ) -> bytes:
-        """New text of a choice, and its end if `finish_reason` is given."""
+    def chunk(self, piece: Piece) -> bytes:
+        """What a stream says of `piece`."""
 
     def _token_ids(self, tokens: Sequence[ListedToken]) -> bytes:
         if not self.with_ids:
             return b""
         return b',"token_ids":' + to_json([token.id for token in tokens])
+
+    def _further(self, choice: Choice) -> Json:
+        """What only some requests ask a choice to tell."""
+        further: Json = {}
+        if self.with_ids:
+            further["token_ids"] = [token.id for token in choice.tokens]
+        if choice.guided is not None:
+            further["guided_choice"] = list(choice.guided)
+        if choice.state is not None:
+            further["state"] = choice.state
+        return further
 
     def _prompt_logprobs(self, choice: Choice) -> list[Json | None] | None:
         if self.num_prompt_top is None:
@@ -175,59 +197,44 @@ class CompletionForm(AnswerForm):
             "text": text,
             "logprobs": logprobs,
             "finish_reason": choice.finish_reason,
+            "stop_reason": choice.stop_reason,
             "prompt_logprobs": self._prompt_logprobs(choice),
         }
         if self.with_ids:
             answer["prompt_token_ids"] = list(choice.prompt.ids)
-            answer["token_ids"] = [token.id for token in choice.tokens]
-        if choice.guided is not None:
-            answer["guided_choice"] = list(choice.guided)
-        if choice.state is not None:
-            answer["state"] = choice.state
-        return answer
+        return {**answer, **self._further(choice)}
 
     def opening(self, index: int, prompt: Prompt, output: PromptOutput | None) -> bytes:
-        if not self._echo:
+        if not self._echo and not self.with_ids:
             return b""
-        text = prompt.text
+        text = prompt.text if self._echo else ""
         self._shift[index] = len(text)
         logprobs = None
-        if self.logprobs is not None and output is not None:
-            logprobs = self.logprobs.completion(listed_prompt(prompt, output))
-        return self._chunk(index, text, logprobs, None, None)
+        if self.logprobs is not None:
+            listed = listed_prompt(prompt, output) if self._echo and output is not None else ()
+            logprobs = self.logprobs.completion(listed)
+        ids = self._token_ids(())
+        if self.with_ids:
+            ids += b',"prompt_token_ids":' + to_json(prompt.ids)
+        return self._chunk(Piece(index, text), logprobs, ids)
 
-    def chunk(
-        self,
-        index: int,
-        text: str,
-        tokens: Sequence[ListedToken],
-        finish_reason: FinishReason | None,
-        state: str | None = None,
-    ) -> bytes:
+    def chunk(self, piece: Piece) -> bytes:
         logprobs = None
-        if self.logprobs is not None and tokens:
-            logprobs = self.logprobs.completion(tokens, shift=self._shift.get(index, 0))
-        ids = self._token_ids(tokens)
-        return self._chunk(index, text, logprobs, finish_reason, state, ids)
+        if self.logprobs is not None and piece.tokens:
+            shift = self._shift.get(piece.index, 0)
+            logprobs = self.logprobs.completion(piece.tokens, shift=shift)
+        return self._chunk(piece, logprobs, self._token_ids(piece.tokens))
 
-    def _chunk(
-        self,
-        index: int,
-        text: str,
-        logprobs: Json | None,
-        finish_reason: FinishReason | None,
-        state: str | None,
-        ids: bytes = b"",
-    ) -> bytes:
+    def _chunk(self, piece: Piece, logprobs: Json | None, ids: bytes) -> bytes:
         return b"".join(
             (
                 self._before,
-                b'%d,"text":' % index,
-                to_json(text),
+                b'%d,"text":' % piece.index,
+                to_json(piece.text),
                 b',"logprobs":',
                 b"null" if logprobs is None else to_json(logprobs, inf_nan_mode="null"),
                 ids,
-                _end(finish_reason, state),
+                _end(piece),
                 self._after,
             )
         )
@@ -253,43 +260,42 @@ class ChatForm(AnswerForm):
             "message": {"role": "assistant", "content": choice.text, "refusal": None},
             "logprobs": self.logprobs.chat(choice.tokens) if self.logprobs is not None else None,
             "finish_reason": choice.finish_reason,
+            "stop_reason": choice.stop_reason,
         }
-        if self.with_ids:
-            answer["token_ids"] = [token.id for token in choice.tokens]
-        if choice.guided is not None:
-            answer["guided_choice"] = list(choice.guided)
-        if choice.state is not None:
-            answer["state"] = choice.state
-        return answer
+        return {**answer, **self._further(choice)}
 
     def opening(self, index: int, prompt: Prompt, output: PromptOutput | None) -> bytes:  # noqa: ARG002
         delta = b'%d,"delta":{"role":"assistant","content":""},"logprobs":null' % index
-        return b"".join((self._before, delta, _end(None, None), self._after))
+        after = self._after
+        if self.with_ids and index == 0:  # of the whole answer, so beside its choices
+            told = b'}],"prompt_token_ids":' + to_json(prompt.ids)
+            after = told + after.removeprefix(b"}]")
+        return b"".join((self._before, delta, _OPEN, after))
 
-    def chunk(
-        self,
-        index: int,
-        text: str,
-        tokens: Sequence[ListedToken],
-        finish_reason: FinishReason | None,
-        state: str | None = None,
-    ) -> bytes:
+    def chunk(self, piece: Piece) -> bytes:
         parts: list[bytes] = []
-        if text or tokens:
+        if piece.text or piece.tokens:
             logprobs = b"null"
-            if self.logprobs is not None and tokens:
-                logprobs = to_json(self.logprobs.chat(tokens), inf_nan_mode="null")
-            parts += (self._before, b'%d,"delta":{"content":' % index, to_json(text))
-            parts += (b'},"logprobs":', logprobs, self._token_ids(tokens))
-            parts += (_end(None, None), self._after)
-        if finish_reason is not None:
-            parts += (self._before, b'%d,"delta":{},"logprobs":null' % index)
-            parts += (_end(finish_reason, state), self._after)
+            if self.logprobs is not None and piece.tokens:
+                logprobs = to_json(self.logprobs.chat(piece.tokens), inf_nan_mode="null")
+            parts += (self._before, b'%d,"delta":{"content":' % piece.index, to_json(piece.text))
+            parts += (b'},"logprobs":', logprobs, self._token_ids(piece.tokens))
+            parts += (_OPEN, self._after)
+        if piece.finish_reason is not None:
+            parts += (self._before, b'%d,"delta":{},"logprobs":null' % piece.index)
+            parts += (_end(piece), self._after)
         return b"".join(parts)
 
 
-def _end(finish_reason: FinishReason | None, state: str | None) -> bytes:
-    if finish_reason is None:
-        return b',"finish_reason":null'
-    end = b',"finish_reason":"%b"' % finish_reason.encode()
-    return end if state is None else end + b',"state":' + to_json(state)
+_OPEN = b',"finish_reason":null'
+
+
+def _end(piece: Piece) -> bytes:
+    """Whether and how a choice ends, and what is told with its end."""
+    if piece.finish_reason is None:
+        return _OPEN
+    end = b',"finish_reason":"%b"' % piece.finish_reason.encode()
+    end += b',"stop_reason":' + to_json(piece.stop_reason)
+    if piece.guided is not None:
+        end += b',"guided_choice":' + to_json(piece.guided, inf_nan_mode="null")
+    return end if piece.state is None else end + b',"state":' + to_json(piece.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from models.chat_template import ChatTemplate
 from service.api.client import ModelClient, off_loop
@@ -75,7 +76,7 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     unknown = refuse_unserved(body.model_extra, REFUSED_CHAT)
     unknown += unknown_stream_options(body.stream_options)
     check_fields(body)
-    _check_opening(body)
+    check_opening(body)
     wanted, model = wanted_of(body), client.model
     conversation = Conversation(template_of(model))
     unknown += check_messages(body.messages, conversation.template)
@@ -116,7 +117,18 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     )
 
 
-def _check_opening(body: ChatCompletionRequest) -> None:
+class _Opening(Protocol):
+    """What a request says of the turn after its messages."""
+
+    add_generation_prompt: bool
+    continue_final_message: bool
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+def check_opening(body: _Opening) -> None:
+    """Refuse to open a turn and to leave the last one open, where both are asked for."""
     is_asked = "add_generation_prompt" in body.model_fields_set and body.add_generation_prompt
     if body.continue_final_message and is_asked:
         raise invalid(

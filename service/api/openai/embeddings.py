@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.client import ModelClient
-from service.api.openai.known_fields import WITHOUT_EFFECT, reported
+from service.api.openai.known_fields import REFUSED_EMBEDDING, refuse_unserved, reported
 from service.api.openai.requests import PromptField, split_prompt
 from service.api.schemas import ModelName, RequestModel, error_responses
 from service.engine.request import Priority
@@ -58,6 +58,9 @@ class EmbeddingResponse(BaseModel):
     model: str
     data: list[Embedding]
     usage: EmbeddingUsage
+    ignored_fields: list[str] | None = Field(
+        None, description="fields of the request that nobody knows; only if there are any"
+    )
 
 
 @router.post(
@@ -74,6 +77,7 @@ class EmbeddingResponse(BaseModel):
 )
 async def embeddings(request: Request, body: Annotated[EmbeddingRequest, Body()]) -> Response:
     client = await ModelClient.connect(request, body.model)
+    unknown = refuse_unserved(body.model_extra, REFUSED_EMBEDDING)
     size = client.model.config.hidden_sizes[-1]
     if body.dimensions not in (None, size):
         raise invalid("dimensions", f"{body.dimensions} is not {size}, which this model has")
@@ -103,7 +107,6 @@ async def embeddings(request: Request, body: Annotated[EmbeddingRequest, Body()]
             packed = base64.b64encode(vector.astype("<f4").tobytes()).decode()
         data.append({"object": "embedding", "index": index, "embedding": packed})
     usage = client.usage(num_tokens, cached=computed.cached_tokens)
-    unknown = [name for name in body.model_extra or () if name not in WITHOUT_EFFECT]
     return JSONBody(
         {
             "object": "list",

@@ -12,7 +12,8 @@ from typing import Any
 
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient, off_loop
-from service.api.openai.requests import GenerationRequest
+from service.api.openai.known_fields import REFUSED_STRUCTURED, refuse_unserved
+from service.api.openai.requests import GenerationRequest, StructuredOutputs
 from service.engine.request import Grammar, Guide, NextToken, TokenChoices
 from service.http.errors import check_count, invalid
 from service.text.history import Prompt
@@ -82,6 +83,8 @@ def _from_response_format(form: Any) -> list[Wanted]:
     match form:
         case None | {"type": "text"}:
             return []
+        case {"type": "json_object", "schema": schema}:  # llama.cpp's form
+            return [Wanted(param=param, schema=_schema(f"{param}.schema", schema))]
         case {"type": "json_object"}:
             return [Wanted(param=param, schema={"type": "object"})]
         case {"type": "json_schema", "json_schema": {"schema": schema}}:
@@ -93,27 +96,23 @@ def _from_response_format(form: Any) -> list[Wanted]:
     )
 
 
-def _from_structured(asked: Json | None) -> list[Wanted]:
+def _from_structured(asked: StructuredOutputs | None) -> list[Wanted]:
     """vLLM's newer form of the `guided_` fields."""
     param = "structured_outputs"
+    if asked is None:
+        return []
+    for name in refuse_unserved(asked.model_extra, REFUSED_STRUCTURED, place=f"{param}."):
+        raise invalid(name, "is not known; known are choice, json, json_object and regex")
     found = []
-    for name, value in (asked or {}).items():
-        match name, value:
-            case _, None:
-                continue
-            case "json", _:
-                found.append(Wanted(param=param, schema=_schema(f"{param}.json", value)))
-            case "json_object", True:
-                found.append(Wanted(param=param, schema={"type": "object"}))
-            case "json_object", False:
-                continue
-            case "regex", str():
-                found.append(Wanted(param=param, regex=value))
-            case "choice", [str(), *_] if all(isinstance(each, str) for each in value):
-                found.append(Wanted(param=param, choices=tuple(value)))
-            case _:
-                fault = "is not supported; known are json, json_object, regex, choice"
-                raise invalid(f"{param}.{name}", fault, code="unsupported_field")
+    if asked.choice is not None:
+        found.append(Wanted(param=f"{param}.choice", choices=tuple(asked.choice)))
+    if asked.regex is not None:
+        found.append(Wanted(param=f"{param}.regex", regex=asked.regex))
+    if asked.schema_ is not None:
+        place = f"{param}.json"
+        found.append(Wanted(param=place, schema=_schema(place, asked.schema_)))
+    if asked.json_object:
+        found.append(Wanted(param=f"{param}.json_object", schema={"type": "object"}))
     return found
 
 
@@ -133,6 +132,8 @@ def _schema(param: str, value: Any) -> Any:
 
 async def guides_of(wanted: Wanted, client: ModelClient, prompts: Sequence[Prompt]) -> list[Guide]:
     """A guide for the continuations of each prompt."""
+    if wanted.choices is not None:
+        _check_choices(wanted, wanted.choices, client, prompts)
     # Compiling a grammar may take 100 ms.
     size = sum(map(len, wanted.choices)) if wanted.choices is not None else sys.maxsize
     made: dict[bool, Guide] = {}
@@ -142,6 +143,19 @@ async def guides_of(wanted: Wanted, client: ModelClient, prompts: Sequence[Promp
                 size, wanted.guide, client.tokenizer, in_line=prompt.ends_in_line
             )
     return [made[prompt.ends_in_line] for prompt in prompts]
+
+
+def _check_choices(
+    wanted: Wanted, choices: Sequence[str], client: ModelClient, prompts: Sequence[Prompt]
+) -> None:
+    """Refuse more choices than can be weighed, before anything is computed."""
+    settings = client.settings
+    count = len(prompts) * len(choices)
+    check_count(wanted.param, count, settings.max_texts, "choices in all")
+    tokens = len(choices) * sum(len(prompt.ids) for prompt in prompts)
+    # No token is shorter than a byte.
+    tokens += len(prompts) * sum(len(choice.encode()) for choice in choices)
+    check_count(wanted.param, tokens, settings.max_prompt_tokens, "tokens at most with the prompts")
 
 
 def _grammar(wanted: Wanted, before: str) -> str:
@@ -204,10 +218,6 @@ async def choice_probabilities(
         for sequence in guide.sequences
     ]
     lengths = [len(prompt.ids) for prompt in prompts for _ in wanted.choices]
-    settings = client.settings
-    check_count(wanted.param, len(texts), settings.max_texts, "choices in all")
-    num_tokens = sum(map(len, texts))
-    check_count(wanted.param, num_tokens, settings.max_prompt_tokens, "tokens with the prompts")
     computed = await client.compute(
         texts,
         start=prompts[0].before.start,

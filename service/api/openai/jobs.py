@@ -49,6 +49,12 @@ class Job:
     after: Callable[[History, str], History]
 
     @property
+    def ends_late(self) -> bool:
+        """Whether a stream tells of a choice's end only when all of them have ended."""
+        has_choices = self.wanted is not None and self.wanted.choices is not None
+        return self.body.return_state or has_choices
+
+    @property
     def num_prompt_tokens(self) -> int:
         return sum(len(prompt.ids) for prompt in self.prompts) - self.num_bos
 
@@ -137,7 +143,7 @@ async def answer_whole(job: Job) -> JSONBody:
     generation = start(job)
     await generation.run_to_end()
     choices = await finished_choices(job, generation)
-    guided = await _guided_choices(job)
+    guided = await guided_choices(job)
     num_listed = generation.num_tokens * (job.form.logprobs is not None)
     num_listed += job.num_prompt_tokens * (job.prompt_top is not None)
     answer = await off_loop(
@@ -158,6 +164,7 @@ def start(job: Job) -> Generation:
         min_tokens=job.sampling.min_tokens if job.sampling is not None else 0,
         list_tokens=job.form.lists_tokens,
         shows_stop=body.include_stop_str_in_output,
+        stop_token_ids=frozenset(body.stop_token_ids),
     )
     work = EngineRequest(
         request_id=new_request_id(),
@@ -198,13 +205,14 @@ async def finished_choices(job: Job, generation: Generation) -> list[Choice]:
                 text=taken[index][0],
                 tokens=taken[index][1],
                 finish_reason=continuation.finish_reason,
+                stop_reason=continuation.stop_reason,
                 state=states[index],
             )
         )
     return choices
 
 
-async def _guided_choices(job: Job) -> Sequence[list[Json] | None]:
+async def guided_choices(job: Job) -> Sequence[list[Json] | None]:
     """By prompt, how probable each of the choices was that the text had; None without choices."""
     found = None
     if job.wanted is not None and job.sampling is not None:

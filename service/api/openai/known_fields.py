@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from service.http.errors import invalid
 
 OPENAI, VLLM, LLAMA_CPP, SGLANG, TGI = "OpenAI", "vLLM", "llama.cpp", "SGLang", "TGI"
+OLLAMA, US = "Ollama", "this service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ _GENERATION: Mapping[str, Refused] = {
     "verbosity": Refused(OPENAI, ("medium",)),
     "mm_processor_kwargs": Refused(VLLM, ({},)),
     "image_data": Refused(LLAMA_CPP, ([],)),
+    "multimodal_data": Refused(LLAMA_CPP, ([],)),
     "thinking_token_budget": Refused(VLLM),
+    "reasoning_budget": Refused(LLAMA_CPP, (-1, 0)),
+    "think": Refused(OLLAMA, (False,)),
     # Constraints.
     "json_schema": Refused(LLAMA_CPP, (), "guided_json"),
     "regex": Refused(SGLANG, (), "guided_regex"),
@@ -53,9 +57,19 @@ _GENERATION: Mapping[str, Refused] = {
     "guided_whitespace_pattern": Refused(VLLM),
     "ebnf": Refused(SGLANG, (), "guided_regex or guided_json"),
     "structural_tag": Refused(VLLM),
+    "grammar_lazy": Refused(LLAMA_CPP, (False,)),
+    "grammar_triggers": Refused(LLAMA_CPP, ([],)),
+    "format": Refused(OLLAMA, ("",), "response_format"),
+    "stop_regex": Refused(SGLANG, ("", [])),
+    "no_stop_trim": Refused(SGLANG, (False,), "include_stop_str_in_output"),
     # Lengths and numbers of answers by other names.
     "n_predict": Refused(LLAMA_CPP, (-1,), "max_tokens"),
     "max_new_tokens": Refused(TGI, (), "max_tokens"),
+    "num_predict": Refused(OLLAMA, (-1,), "max_tokens"),
+    "options": Refused(OLLAMA, ({},), "its fields beside the others"),
+    "top_n_tokens": Refused(TGI, (0,), "logprobs"),
+    "decoder_input_details": Refused(TGI, (False,), "prompt_logprobs"),
+    "return_full_text": Refused(TGI, (False,), "echo of /v1/completions"),
     "n_probs": Refused(LLAMA_CPP, (0,), "logprobs"),
     "n_cmpl": Refused(LLAMA_CPP, (1,), "n"),
     "n_indent": Refused(LLAMA_CPP, (0,)),
@@ -86,7 +100,11 @@ _GENERATION: Mapping[str, Refused] = {
     "dry_sequence_breakers": Refused(LLAMA_CPP),
     "xtc_probability": Refused(LLAMA_CPP, (0, 0.0)),
     "xtc_threshold": Refused(LLAMA_CPP),
+    "adaptive_target": Refused(LLAMA_CPP, (-1, -1.0)),
+    "adaptive_decay": Refused(LLAMA_CPP),
     "samplers": Refused(LLAMA_CPP),
+    "custom_logit_processor": Refused(SGLANG),
+    "return_hidden_states": Refused(SGLANG, (False,)),
     "min_keep": Refused(LLAMA_CPP, (0, 1)),
     "do_sample": Refused(TGI, (True,), "temperature 0 for greedy"),
     "watermark": Refused(TGI, (False,)),
@@ -98,6 +116,11 @@ _GENERATION: Mapping[str, Refused] = {
     "skip_special_tokens": Refused(VLLM, (True,)),
     "detokenize": Refused(VLLM, (True,)),
     "n_keep": Refused(LLAMA_CPP, (0, -1)),
+    "n_discard": Refused(LLAMA_CPP, (0,)),
+    "template": Refused(OLLAMA, ("",)),
+    "raw": Refused(OLLAMA, (False,)),
+    "lora_path": Refused(SGLANG),
+    "adapter_id": Refused(TGI),
     "response_fields": Refused(LLAMA_CPP, ([],)),
     "kv_transfer_params": Refused(VLLM),
     "priority": Refused(VLLM, (0,)),
@@ -111,6 +134,8 @@ REFUSED_COMPLETION: Mapping[str, Refused] = MappingProxyType(
         "max_completion_tokens": Refused(OPENAI, (), "max_tokens"),
         "top_logprobs": Refused(OPENAI, (), "logprobs"),
         "prompt_embeds": Refused(VLLM),
+        "truncation_side": Refused(VLLM, ("left",)),
+        "truncate": Refused(TGI, (), "truncate_prompt_tokens"),
     }
 )
 REFUSED_CHAT: Mapping[str, Refused] = MappingProxyType(
@@ -120,22 +145,39 @@ REFUSED_CHAT: Mapping[str, Refused] = MappingProxyType(
         "echo": Refused(VLLM, (False,)),
         "add_special_tokens": Refused(VLLM, (False,)),
         "truncate_prompt_tokens": Refused(VLLM, (-1,)),
+        "truncation_side": Refused(VLLM, ("left", "right")),
         "chat_template": Refused(VLLM),
         "chat_template_kwargs": Refused(VLLM, ({},)),
         "documents": Refused(VLLM, ([],)),
         "media_io_kwargs": Refused(VLLM, ({},)),
     }
 )
+_IN_CHAT = "/v1/chat/completions"
 REFUSED_RESPONSES: Mapping[str, Refused] = MappingProxyType(
     {
         **_GENERATION,
         "messages": Refused(OPENAI, (), "input"),
+        "prompt": Refused(OPENAI, (), "input"),
         "max_tokens": Refused(OPENAI, (), "max_output_tokens"),
         "max_completion_tokens": Refused(OPENAI, (), "max_output_tokens"),
-        "n": Refused(OPENAI, (1,), "/v1/chat/completions"),
-        "stop": Refused(OPENAI, ([],), "/v1/chat/completions"),
+        "n": Refused(OPENAI, (1,), _IN_CHAT),
+        "best_of": Refused(OPENAI, (1,), _IN_CHAT),
         "include": Refused(OPENAI, ([],)),
-        "top_logprobs": Refused(OPENAI, (0,), "/v1/chat/completions"),
+        "logprobs": Refused(OPENAI, (False,), _IN_CHAT),
+        "top_logprobs": Refused(OPENAI, (0,), _IN_CHAT),
+        "prompt_logprobs": Refused(VLLM, (), _IN_CHAT),
+        "return_token_ids": Refused(VLLM, (False,), _IN_CHAT),
+        "return_tokens_as_token_ids": Refused(VLLM, (False,), _IN_CHAT),
+        "use_beam_search": Refused(VLLM, (False,), _IN_CHAT),
+        "length_penalty": Refused(VLLM, (1, 1.0), _IN_CHAT),
+        "add_generation_prompt": Refused(VLLM, (True,), _IN_CHAT),
+        "continue_final_message": Refused(VLLM, (False,), _IN_CHAT),
+        "add_special_tokens": Refused(VLLM, (False,)),
+        "truncate_prompt_tokens": Refused(VLLM, (-1,)),
+        "chat_template": Refused(VLLM),
+        "chat_template_kwargs": Refused(VLLM, ({},)),
+        "state": Refused(US, (), "previous_response_id"),
+        "return_state": Refused(US, (True,), "the answer's id"),
         "response_format": Refused(OPENAI, ({"type": "text"},), "text.format"),
         "background": Refused(OPENAI, (False,)),
         "stream_options": Refused(
@@ -143,10 +185,69 @@ REFUSED_RESPONSES: Mapping[str, Refused] = MappingProxyType(
         ),
         "conversation": Refused(OPENAI, (), "previous_response_id"),
         "max_tool_calls": Refused(OPENAI),
-        "prompt": Refused(OPENAI, (), "input"),
         "reasoning": Refused(OPENAI, ({}, {"effort": "none"})),
         "truncation": Refused(OPENAI, ("disabled", "auto")),
         "context_management": Refused(OPENAI),
+    }
+)
+# Of the object `text` of /v1/responses, and of `structured_outputs`.
+REFUSED_TEXT: Mapping[str, Refused] = MappingProxyType({"verbosity": Refused(OPENAI, ("medium",))})
+REFUSED_STRUCTURED: Mapping[str, Refused] = MappingProxyType(
+    {
+        "grammar": Refused(VLLM, (), "regex or json"),
+        "structural_tag": Refused(VLLM),
+        "whitespace_pattern": Refused(VLLM),
+        "disable_fallback": Refused(VLLM, (True, False)),
+        "disable_any_whitespace": Refused(VLLM, (False,)),
+        "disable_additional_properties": Refused(VLLM, (False,)),
+    }
+)
+REFUSED_EMBEDDING: Mapping[str, Refused] = MappingProxyType(
+    {
+        "messages": Refused(VLLM, (), "input"),
+        "content": Refused(LLAMA_CPP, (), "input"),
+        "prompt": Refused(OLLAMA, (), "input"),
+        "add_special_tokens": Refused(VLLM, (True,)),
+        "add_generation_prompt": Refused(VLLM, (False,)),
+        "continue_final_message": Refused(VLLM, (False,)),
+        "chat_template": Refused(VLLM),
+        "chat_template_kwargs": Refused(VLLM, ({},)),
+        "mm_processor_kwargs": Refused(VLLM, ({},)),
+        "truncate_prompt_tokens": Refused(VLLM, (-1,)),
+        "truncation_side": Refused(VLLM, ("left", "right")),
+        "truncate": Refused(OLLAMA, (True, False)),
+        "normalize": Refused(VLLM, (True,)),
+        "use_activation": Refused(VLLM, (True,)),
+        "embd_normalize": Refused(LLAMA_CPP, (2,)),
+        "pooling": Refused(LLAMA_CPP, ("last",)),
+        "embed_dtype": Refused(VLLM, ("float32",)),
+        "endianness": Refused(VLLM, ("native", "little")),
+        "task": Refused(VLLM, ("embed",)),
+        "priority": Refused(VLLM, (0,)),
+        "input_type": Refused(VLLM),
+        "instructions": Refused(VLLM),
+    }
+)
+REFUSED_TOKENIZE: Mapping[str, Refused] = MappingProxyType(
+    {
+        "content": Refused(LLAMA_CPP, (), "prompt"),
+        "text": Refused(SGLANG, (), "prompt"),
+        "add_special": Refused(LLAMA_CPP, (), "add_special_tokens"),
+        "with_pieces": Refused(LLAMA_CPP, (False,), "return_token_strs"),
+        "parse_special": Refused(LLAMA_CPP, (False,)),
+        "tools": Refused(VLLM, ([],)),
+        "chat_template": Refused(VLLM),
+        "chat_template_kwargs": Refused(VLLM, ({},)),
+        "mm_processor_kwargs": Refused(VLLM, ({},)),
+        "media_io_kwargs": Refused(VLLM, ({},)),
+        "truncate_prompt_tokens": Refused(VLLM, (-1,)),
+    }
+)
+REFUSED_DETOKENIZE: Mapping[str, Refused] = MappingProxyType(
+    {
+        "prompt": Refused(VLLM, (), "tokens"),
+        "ids": Refused(TGI, (), "tokens"),
+        "skip_special_tokens": Refused(VLLM, (True,)),
     }
 )
 REFUSED_MESSAGE: Mapping[str, Refused] = MappingProxyType(
@@ -183,6 +284,10 @@ WITHOUT_EFFECT: Mapping[str, str] = MappingProxyType(
         "timings_per_token": LLAMA_CPP,
         "return_progress": LLAMA_CPP,
         "reasoning_format": LLAMA_CPP,
+        "sse_ping_interval": LLAMA_CPP,
+        "separate_reasoning": SGLANG,
+        "stream_reasoning": SGLANG,
+        "keep_alive": OLLAMA,
     }
 )
 

@@ -80,7 +80,12 @@ def split_prompt(prompt: str | list[str] | list[int] | list[list[int]]) -> list[
 
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
-Choice = Annotated[str, Field(max_length=MAX_CHOICE_LENGTH)]
+Choices = Annotated[
+    list[Annotated[str, Field(max_length=MAX_CHOICE_LENGTH)]],
+    Field(min_length=1, max_length=MAX_GUIDED_CHOICES, fail_fast=True),
+]
+Regex = Annotated[str, Field(min_length=1, max_length=MAX_REGEX_LENGTH)]
+Schema = dict[str, Any] | bool | str
 StopField = Annotated[
     Annotated[StopString, Tag("text")]
     | Annotated[list[StopString], Field(max_length=MAX_STOPS, fail_fast=True), Tag("list of text")],
@@ -101,18 +106,19 @@ class StreamOptions(RequestModel):
     )
 
 
-class GenerationRequest(RequestModel):
-    """What completions and chat completions have in common."""
+class StructuredOutputs(RequestModel):
+    """At most one of them."""
+
+    choice: Choices | None = Field(None, description="as `guided_choice`")
+    regex: Regex | None = Field(None, description="as `guided_regex`")
+    schema_: Schema | None = Field(None, alias="json", description="as `guided_json`")
+    json_object: bool = Field(False, description="a JSON object of any kind")
+
+
+class SamplingRequest(RequestModel):
+    """What all that generate text have in common: how it is sampled, and what ends it."""
 
     model: ModelName = "default"
-    n: int = Field(1, ge=1, le=MAX_CHOICES, description="choices for each prompt")
-    best_of: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_CHOICES,
-        description="generate this many and return the `n` of the highest mean log-probability; "
-        "with `use_beam_search` the number of beams (as `n`)",
-    )
     stop: StopField = Field([], description="strings that end the text; they are not part of it")
     seed: int | None = Field(
         None,
@@ -122,7 +128,6 @@ class GenerationRequest(RequestModel):
         "drawn. The answer tells it",
     )
     stream: bool = Field(False, description="send the text as it is generated")
-    stream_options: StreamOptions | None = Field(None, description="only with `stream`")
     user: str | None = Field(None, description="a label for the caller's own use; changes nothing")
 
     temperature: Temperature | None = Field(None, description="divides the logits; 0 is greedy (1)")
@@ -168,27 +173,41 @@ class GenerationRequest(RequestModel):
         fail_fast=True,
         description="words whose token sequences are never completed",
     )
-    guided_choice: list[Choice] | None = Field(
+    guided_choice: Choices | None = Field(
         None,
-        min_length=1,
-        max_length=MAX_GUIDED_CHOICES,
-        fail_fast=True,
         description="the text is one of these; the answer tells the exact probability of each",
     )
-    guided_regex: str | None = Field(
+    guided_regex: Regex | None = Field(
         None,
-        min_length=1,
-        max_length=MAX_REGEX_LENGTH,
         description="the text is a match of this regular expression (Rust's syntax)",
     )
-    guided_json: dict[str, Any] | str | bool | None = Field(
-        None, description="the text is JSON of this schema"
+    guided_json: Schema | None = Field(None, description="the text is JSON of this schema")
+    structured_outputs: StructuredOutputs | None = Field(
+        None, description="vLLM's newer form of the same"
     )
+    include_stop_str_in_output: bool = Field(
+        False, description="the stop string that ends a text is part of it"
+    )
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
+
+class GenerationRequest(SamplingRequest):
+    """What completions and chat completions have in common."""
+
+    n: int = Field(1, ge=1, le=MAX_CHOICES, description="choices for each prompt")
+    best_of: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_CHOICES,
+        description="generate this many and return the `n` of the highest mean log-probability; "
+        "with `use_beam_search` the number of beams (as `n`)",
+    )
+    stream_options: StreamOptions | None = Field(None, description="only with `stream`")
     response_format: dict[str, Any] | None = Field(
         None, description="OpenAI's form of `guided_json`: `json_object`, `json_schema` or `text`"
-    )
-    structured_outputs: dict[str, Any] | None = Field(
-        None, description="vLLM's newer form: `json`, `json_object`, `regex` or `choice`"
     )
     use_beam_search: bool = Field(
         False, description="the `n` best of `best_of` beams instead of samples"
@@ -197,9 +216,6 @@ class GenerationRequest(RequestModel):
         None, description="beams rank by sum of ln P / length ** this (1)"
     )
 
-    include_stop_str_in_output: bool = Field(
-        False, description="the stop string that ends a text is part of it"
-    )
     return_tokens_as_token_ids: bool = Field(
         False, description="write the tokens in `logprobs` as `token_id:17`"
     )
@@ -222,10 +238,6 @@ class GenerationRequest(RequestModel):
     def num_candidates(self) -> int:
         """How many continuations of a prompt are generated, or how many beams are kept."""
         return self.n if self.best_of is None else self.best_of
-
-    @property
-    def stops(self) -> list[str]:
-        return [self.stop] if isinstance(self.stop, str) else self.stop
 
     @property
     def include_usage(self) -> bool:

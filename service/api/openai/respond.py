@@ -13,17 +13,34 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, Tag
 from pydantic_core import to_json
 
-from models.declarations import Temperature, TokenCount, TopP
+from models.declarations import TokenCount
 from service.api.client import ModelClient
 from service.api.openai.chat import chat_job
 from service.api.openai.generation import Generation, News
-from service.api.openai.jobs import Job, check_listed, finished_choices, start, states_after
-from service.api.openai.known_fields import REFUSED_RESPONSES, refuse_unserved, reported
-from service.api.openai.requests import MAX_MESSAGES, ChatCompletionRequest, either
-from service.api.openai.responses import answers
+from service.api.openai.jobs import (
+    Job,
+    check_listed,
+    finished_choices,
+    guided_choices,
+    start,
+    states_after,
+)
+from service.api.openai.known_fields import (
+    REFUSED_RESPONSES,
+    REFUSED_TEXT,
+    refuse_unserved,
+    reported,
+)
+from service.api.openai.requests import (
+    MAX_MESSAGES,
+    ChatCompletionRequest,
+    SamplingRequest,
+    either,
+)
+from service.api.openai.responses import GuidedChoice, answers
 from service.api.openai.streaming import answer_in_parts, log_failure
-from service.api.schemas import ModelName, RequestModel, error_responses
-from service.http.errors import as_api_error, invalid
+from service.api.schemas import RequestModel, error_responses
+from service.http.errors import ApiError, as_api_error, invalid
 from service.http.json_body import JSONBody, StrictRoute
 from service.text.generated_text import FinishReason
 
@@ -63,35 +80,30 @@ InputField = Annotated[
     Annotated[str, Tag("text")]
     | Annotated[
         list[InputMessage],
-        Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True),
+        # The instructions are one more.
+        Field(min_length=1, max_length=MAX_MESSAGES - 1, fail_fast=True),
         Tag("list of part"),
     ],
     either("must be a string or a list of messages"),
 ]
 
 
-class ResponsesRequest(RequestModel):
+class ResponsesRequest(SamplingRequest):
     """Answer a conversation. Null means a field's default."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"input": "Hello, how are you?", "max_output_tokens": 40}]}
     )
 
-    model: ModelName = "default"
     input: InputField = Field(description="what the user says, or the conversation")
     instructions: str | None = Field(None, description="a system turn before the input")
     previous_response_id: str | None = Field(
         None, description="the id of an earlier answer, which this one follows"
     )
     max_output_tokens: TokenCount | None = Field(None, description="(1024)")
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    seed: int | None = Field(None, description="as in chat completions")
     text: dict[str, Any] | None = Field(
         None, description='`{"format": ...}`: `text`, `json_object` or `json_schema`'
     )
-    stream: bool = False
-    user: str | None = Field(None, description="a label for the caller's own use; changes nothing")
 
 
 class ResponsesAnswer(BaseModel):
@@ -108,6 +120,9 @@ class ResponsesAnswer(BaseModel):
     model: str
     output: list[dict[str, Any]]
     usage: dict[str, Any] | None
+    guided_choice: list[GuidedChoice] | None = Field(
+        None, description="how probable each was; with `guided_choice`"
+    )
 
 
 @router.post(
@@ -133,7 +148,12 @@ class ResponsesAnswer(BaseModel):
 async def responses(request: Request, body: Annotated[ResponsesRequest, Body()]) -> Response:
     client = await ModelClient.connect(request, body.model)
     unknown = refuse_unserved(body.model_extra, REFUSED_RESPONSES)
-    job = await chat_job(client, _as_chat(body))
+    unknown += _refuse_text(body.text)
+    try:
+        job = await chat_job(client, _as_chat(body))
+    except ApiError as error:
+        raise _in_own_names(error, body) from None
+    unknown += [_own_name(name, body) for name in job.form.head.get("ignored_fields", ())]
     check_listed(job)
     answer = _Answer(body, job, reported(unknown))
     if body.stream:
@@ -143,7 +163,11 @@ async def responses(request: Request, body: Annotated[ResponsesRequest, Body()])
     (choice,) = await finished_choices(job, generation)
     assert choice.state is not None
     usage = job.usage(generation)
-    return JSONBody(answer.whole(_PREFIX + choice.state, choice.text, choice.finish_reason, usage))
+    (guided,) = await guided_choices(job)
+    whole = answer.whole(
+        _PREFIX + choice.state, choice.text, choice.finish_reason, usage, guided=guided
+    )
+    return JSONBody(whole)
 
 
 def _as_chat(body: ResponsesRequest) -> ChatCompletionRequest:
@@ -169,18 +193,52 @@ def _as_chat(body: ResponsesRequest) -> ChatCompletionRequest:
         state = state.removeprefix(_PREFIX)
     return ChatCompletionRequest.model_validate(
         {
-            "model": body.model,
+            **{name: getattr(body, name) for name in SamplingRequest.model_fields},
             "messages": messages,
             "state": state,
             "return_state": True,
             "max_completion_tokens": body.max_output_tokens,
-            "temperature": body.temperature,
-            "top_p": body.top_p,
-            "seed": body.seed,
             "response_format": _response_format(body.text),
-            "stream": body.stream,
         }
     )
+
+
+# What a chat request calls them, and this one.
+_OWN_NAMES = {
+    "messages": "input",
+    "state": "previous_response_id",
+    "max_completion_tokens": "max_output_tokens",
+    "response_format": "text.format",
+    "response_format.schema": "text.format.schema",
+    "response_format.json_schema.schema": "text.format.schema",
+}
+
+
+_MESSAGE = re.compile(r"messages\.(\d+)")
+
+
+def _in_own_names(error: ApiError, body: ResponsesRequest) -> ApiError:
+    """A chat's refusal, about the field that this request has in place of the chat's."""
+    if error.param is None:
+        return error
+    fault = error.message.removeprefix(f"{error.param}: ")
+    return invalid(_own_name(error.param, body), fault, code=error.code)
+
+
+def _own_name(name: str, body: ResponsesRequest) -> str:
+    """What `body` calls the field that is `name` in the chat request for the same."""
+    found = _MESSAGE.match(name)
+    if found is None:
+        return _OWN_NAMES.get(name, name)
+    index = int(found[1]) - (body.instructions is not None)
+    place = "input" if isinstance(body.input, str) else f"input.{index}"
+    return ("instructions" if index < 0 else place) + name[found.end() :]
+
+
+def _refuse_text(text: Json | None) -> list[str]:
+    """Refuse what would change the text beside its format; returns names that nobody knows."""
+    others = {name: value for name, value in (text or {}).items() if name != "format"}
+    return refuse_unserved(others, REFUSED_TEXT, place="text.")
 
 
 def _response_format(text: Json | None) -> Json | None:
@@ -189,9 +247,13 @@ def _response_format(text: Json | None) -> Json | None:
             return None
         case {"type": "json_schema", "schema": schema}:
             return {"type": "json_schema", "json_schema": {"schema": schema}}
-        case dict() as other:
-            return other
-    raise invalid("text.format", "must be an object")
+        case {"type": "text" | "json_object"} as other:
+            return dict(other)
+    raise invalid(
+        "text.format",
+        'must be {"type": "text"}, {"type": "json_object"} or '
+        '{"type": "json_schema", "name": ..., "schema": ...}',
+    )
 
 
 class _Answer:
@@ -234,7 +296,15 @@ class _Answer:
             **self._ignored,
         }
 
-    def whole(self, id_: str, text: str, reason: FinishReason, usage: Json) -> Json:
+    def whole(
+        self,
+        id_: str,
+        text: str,
+        reason: FinishReason,
+        usage: Json,
+        *,
+        guided: list[Json] | None,
+    ) -> Json:
         status = "completed" if reason == "stop" else "incomplete"
         told = {
             "input_tokens": usage["prompt_tokens"],
@@ -243,7 +313,8 @@ class _Answer:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": usage["total_tokens"],
         }
-        return self._object(id_, status, [self._item(status, [_part(text)])], told)
+        answer = self._object(id_, status, [self._item(status, [_part(text)])], told)
+        return answer if guided is None else {**answer, "guided_choice": guided}
 
     def _item(self, status: str, content: list[Json]) -> Json:
         return {
@@ -308,7 +379,8 @@ class _Answer:
         assert continuation.finish_reason is not None
         (state,) = await states_after(job, [(0, text)])
         usage = job.usage(generation)
-        answer = self.whole(self._first_id, text, continuation.finish_reason, usage)
+        (guided,) = await guided_choices(job)
+        answer = self.whole(self._first_id, text, continuation.finish_reason, usage, guided=guided)
         answer["metadata"] = {"previous_response_id": _PREFIX + state}
         done = {"text": text, "logprobs": []}
         yield self._event("response.output_text.done", **place, **done)

@@ -68,16 +68,26 @@ class GuidedChoice(BaseModel):
     share: float = Field(description="its probability, end included, among all choices'")
 
 
+_STOP_REASON: Any = Field(
+    None,
+    description="the stop string, or the id from `stop_token_ids`, that ended the text; null where "
+    "it ended in another way",
+)
+
+
 class CompletionChoice(BaseModel):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: FinishReason | None = Field(description="null only in a chunk")
+    stop_reason: str | int | None = _STOP_REASON
     prompt_logprobs: PromptLogprobs | None = Field(None, description="null unless asked for")
-    prompt_token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
+    prompt_token_ids: list[int] | None = Field(
+        None, description="with `return_token_ids`; in a stream, at the beginning"
+    )
     token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
     guided_choice: list[GuidedChoice] | None = Field(
-        None, description="how probable each was; with `guided_choice`, not in a stream"
+        None, description="how probable each was; with `guided_choice`; in a stream, at the end"
     )
     state: str | None = Field(None, description="with `return_state`; in a stream, at the end")
 
@@ -114,9 +124,10 @@ class ChatChoice(BaseModel):
     message: AssistantMessage
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
+    stop_reason: str | int | None = _STOP_REASON
     token_ids: list[int] | None = Field(None, description="with `return_token_ids`")
     guided_choice: list[GuidedChoice] | None = Field(
-        None, description="how probable each was; with `guided_choice`, not in a stream"
+        None, description="how probable each was; with `guided_choice`; in a stream, at the end"
     )
     state: str | None = Field(
         None, description="with `return_state`: after this turn; send it with the next message"

@@ -13,7 +13,7 @@ from models.pretokenize import MAX_WORD
 from models.tokenizer import Tokenizer
 from service.api.openai.requests import GenerationRequest
 from service.engine.request import SamplingParams
-from service.http.errors import check_token_ids, invalid
+from service.http.errors import check_token_ids, impossible, invalid
 from service.sampling_fields import bad_word_ids, stop_ids, suppressed_ids
 from service.served_model import ServedModel
 
@@ -66,6 +66,10 @@ def sampling_params(
     allowed = None
     if body.allowed_token_ids is not None:
         allowed = _unique_ids(body.allowed_token_ids, "allowed_token_ids", tokenizer)
+    suppressed = suppressed_ids(tokenizer, stops)
+    if allowed is not None and set(allowed) <= set(suppressed):
+        fault = "leaves no token: control tokens that end no text are never generated"
+        raise impossible(fault, param="allowed_token_ids")
     min_tokens = resolve(body, model, "min_tokens", 0)
     if body.min_tokens is None:
         min_tokens = min(min_tokens, max_tokens)  # a default gives way to what the request says
@@ -79,7 +83,7 @@ def sampling_params(
         n=body.n if body.use_beam_search else body.num_candidates,
         logit_bias=_logit_bias(body, tokenizer),
         allowed_token_ids=allowed,
-        suppressed_token_ids=suppressed_ids(tokenizer, stops),
+        suppressed_token_ids=suppressed,
         bad_words=bad_word_ids(body.bad_words, tokenizer),
         stop_token_ids=stops,
         logprobs=logprobs,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
 
 from fastapi import Request, Response
 
+from service.api.openai.answer_forms import Piece
 from service.api.openai.generation import Generation, News
-from service.api.openai.jobs import Job, start, states_after
+from service.api.openai.jobs import Job, guided_choices, start, states_after
 from service.http.call import Call
 from service.http.dependencies import exit_stack
 from service.http.errors import ApiError, as_api_error
@@ -18,6 +20,7 @@ from service.text.generated_text import Continuation, FinishReason
 
 logger = logging.getLogger(__name__)
 
+Json = dict[str, Any]
 
 Events = Callable[
     [Job, Generation, asyncio.Task[News], AsyncGenerator[News]], AsyncGenerator[bytes]
@@ -87,8 +90,11 @@ async def _chunks(
     async for item in news:
         if chunks := stream.advance(item):
             yield chunks
-    if job.body.return_state:
-        yield stream.close(await states_after(job, stream.ends()))
+    if job.ends_late:
+        yield stream.close(
+            await states_after(job, stream.ends()) if job.body.return_state else None,
+            await guided_choices(job),
+        )
 
 
 class _ChoiceStream:
@@ -112,7 +118,7 @@ class _ChoiceStream:
 
     def advance(self, news: News) -> bytes:
         """The chunks that `news` gives rise to."""
-        keep_open = self._job.body.return_state
+        keep_open = self._job.ends_late
         chunks = []
         if self._job.prompt_top is not None and news.prompts:
             chunks.append(self.open(news.prompts))
@@ -134,18 +140,19 @@ class _ChoiceStream:
         Where tokens are listed, those that came together stand in one.
         """
         form, kept = self._job.form, self._texts[index]
+        stop_reason = continuation.stop_reason
         if form.lists_tokens:
             text, tokens = continuation.take()
             kept.append(text)
             if text or tokens or finish_reason is not None:
-                return [form.chunk(index, text, tokens, finish_reason)]
+                return [form.chunk(Piece(index, text, tokens, finish_reason, stop_reason))]
             return []
         pieces = continuation.take_pieces()
         kept += pieces
         last = pieces.pop() if finish_reason is not None and pieces else ""
-        chunks = [form.chunk(index, piece, (), None) for piece in pieces]
+        chunks = [form.chunk(Piece(index, text)) for text in pieces]
         if finish_reason is not None:
-            chunks.append(form.chunk(index, last, (), finish_reason))
+            chunks.append(form.chunk(Piece(index, last, (), finish_reason, stop_reason)))
         return chunks
 
     def ends(self) -> list[tuple[int, str]]:
@@ -156,10 +163,17 @@ class _ChoiceStream:
             for index in self._generation.indices(number)
         ]
 
-    def close(self, states: Sequence[str]) -> bytes:
-        """The last chunks, where they wait for the states."""
-        form, continuations = self._job.form, self._generation.continuations
-        return b"".join(
-            form.chunk(index, "", (), continuation.finish_reason, states[index])
-            for index, continuation in enumerate(continuations)
-        )
+    def close(self, states: Sequence[str] | None, guided: Sequence[Sequence[Json] | None]) -> bytes:
+        """The last chunks, where they wait for what is known only at the end.
+
+        states: by choice; guided: by prompt, see `guided_choices`.
+        """
+        form, generation = self._job.form, self._generation
+        chunks = []
+        for number, listed in enumerate(guided):
+            for index in generation.indices(number):
+                state = states[index] if states is not None else None
+                ended = generation.continuations[index]
+                end = (ended.finish_reason, ended.stop_reason)
+                chunks.append(form.chunk(Piece(index, "", (), *end, state, listed)))
+        return b"".join(chunks)

@@ -11,6 +11,7 @@ import pytest
 
 from models.tokenizer import Tokenizer
 from service.api.next_token import NextTokenResponse
+from tests.service.api.asking import answer_to
 from tests.service.conftest import Serve
 from tests.service.plain_engine import PlainEngine
 
@@ -18,11 +19,9 @@ RAW = {"accept": "application/octet-stream"}
 
 
 async def ask(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    response = await client.post("/v1/next-token", json=body)
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    NextTokenResponse.model_validate(answer)
-    return answer
+    answered = await answer_to(client, "/v1/next-token", body)
+    NextTokenResponse.model_validate(answered)
+    return answered
 
 
 async def test_probabilities_sum_to_one_and_every_form_agrees(

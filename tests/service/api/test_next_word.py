@@ -11,6 +11,7 @@ import pytest
 
 from models.tokenizer import Tokenizer
 from service.engine.request import Priority
+from tests.service.api.asking import answer_to
 from tests.service.conftest import Serve
 from tests.service.plain_engine import Floats, PlainEngine, PlainLSTM
 
@@ -28,11 +29,7 @@ CONTEXTS = ["", "the cat", "the cat ", "the cat  ", "nobody\n", "nobody\n ", "x"
 
 
 async def next_word(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post("/v1/next-word", json=fields)
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    assert isinstance(answer, dict)
-    return answer
+    return await answer_to(client, "/v1/next-word", fields)
 
 
 async def expected_logprob(

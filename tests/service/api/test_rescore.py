@@ -1,8 +1,7 @@
-"""`POST /v1/rescore` against `/v1/score` and the formula, and every refusal it promises."""
+"""`POST /v1/rescore` against `/v1/score` and the documented formula."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -16,50 +15,11 @@ from hypothesis import strategies as st
 from models.tokenizer import Tokenizer
 from service.api.rescore_schemas import RescoreRequest
 from service.engine.request import Priority
+from tests.service.api.rescoring import LISTS, REQUEST, by_index, rescore, score
 from tests.service.conftest import Serve
 from tests.service.plain_engine import PlainEngine
 
 ROOT = Path(__file__).parents[3]
-LISTS: list[dict[str, Any]] = [
-    {
-        "id": "utt-1",
-        "ref": "i scream for ice cream",
-        "hypotheses": [
-            {"text": "i scream for ice cream", "score": -120.5, "scores": {"ngram": -31.0}},
-            {"text": "ice cream for ice cream", "score": -119.5, "scores": {"ngram": -33.5}},
-            {"text": "i scream", "score": -121, "scores": {"ngram": -30.0}, "am": {"x": [None]}},
-        ],
-    },
-    {"hypotheses": []},
-    {"hypotheses": [{"text": "you scream", "score": -1.5, "scores": {"ngram": -2.0}}]},
-]
-REQUEST = {"utterances": LISTS, "weights": {"ngram": 0.25}, "lm_weight": 0.75, "length_bonus": 0.5}
-
-
-async def rescore(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post("/v1/rescore", json=fields)
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    assert isinstance(answer, dict)
-    return answer
-
-
-async def score(client: httpx.AsyncClient, *texts: str, **fields: Any) -> list[float]:
-    response = await client.post("/v1/score", json={"texts": texts, **fields})
-    assert response.status_code == 200, response.text
-    return [entry["logprob"] for entry in response.json()["data"]]
-
-
-async def refusal(client: httpx.AsyncClient, **fields: Any) -> tuple[str, str]:
-    response = await client.post("/v1/rescore", json=fields)
-    assert response.status_code == 400, response.text
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error["param"], error["message"]
-
-
-def by_index(utterance: dict[str, Any]) -> list[dict[str, Any]]:
-    return sorted(utterance["hypotheses"], key=lambda hypothesis: int(hypothesis["index"]))
 
 
 @pytest.mark.parametrize("eos", [True, False])
@@ -266,115 +226,6 @@ async def test_any_context_and_texts_score_as_if_sent_whole(
         assert [h["lm_logprob"] for h in by_index(got)] == expected
 
 
-def hypotheses(*items: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"hypotheses": [{"text": "fine"}]}, {"hypotheses": list(items)}]
-
-
-@pytest.mark.parametrize(
-    ("fields", "param", "message"),
-    [
-        ({}, "utterances", "is required"),
-        ({"utterances": {}}, "utterances", "list"),
-        ({"utterances": [{}]}, "utterances.0.hypotheses", "is required"),
-        ({"utterances": hypotheses({})}, "utterances.1.hypotheses.0.text", "is required"),
-        ({"utterances": hypotheses({"text": 3})}, "utterances.1.hypotheses.0.text", "string"),
-        (
-            {"utterances": hypotheses({"text": "a", "score": "-3"})},
-            "utterances.1.hypotheses.0.score",
-            "number",
-        ),
-        (
-            {"utterances": hypotheses({"text": "a", "scores": {"n": 1.0}})},
-            "utterances.1.hypotheses.0.scores",
-            "no weight is given for the score 'n'",
-        ),
-        (
-            {"utterances": [{"hypotheses": [{"text": "a"}]}], "weights": {"ngram": 0.5}},
-            "utterances.0.hypotheses.0.scores",
-            "the score 'ngram', which has a weight, is missing",
-        ),
-        (
-            {"utterances": hypotheses({"text": "a", "score": 1}, {"text": "b"})},
-            "utterances.1.hypotheses.1.score",
-            "is missing, while others",
-        ),
-        (
-            {"utterances": hypotheses({"text": "a", "rank": 1})},
-            "utterances.1.hypotheses.0.rank",
-            "rename",
-        ),
-        (
-            {"utterances": [{"id": "u", "hypotheses": []}] * 2},
-            "utterances.1.id",
-            "'u' is the id of utterances.0",
-        ),
-        (
-            {"utterances": hypotheses({"text": "a", "score": 1.7e308}), "length_bonus": 1.7e308},
-            "utterances.1.hypotheses.0",
-            "not a finite number",
-        ),
-        ({"utterances": [], "normalize": "chars"}, "normalize", "'none', 'tokens' or 'words'"),
-        ({"utterances": [], "top_n": 0}, "top_n", "greater than or equal to 1"),
-        ({"utterances": [], "lm_weight": "big"}, "lm_weight", "number"),
-        ({"utterances": [], "bos": False}, "bos", "True"),
-        ({"utterances": [], "context": "a", "state": "x"}, "context", "a state takes the place"),
-        ({"utterances": [], "state": "x"}, "state", "not a state of this model"),
-    ],
-)
-async def test_refusals_name_the_field(
-    client: httpx.AsyncClient, engine: PlainEngine, fields: Any, param: str, message: str
-) -> None:
-    got_param, got_message = await refusal(client, **fields)
-    assert got_param == param
-    assert message in got_message
-    # Only a total can be seen to overflow no sooner than it is computed.
-    assert not engine.requests or "finite" in message
-
-
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e400"])
-@pytest.mark.parametrize("field", ["score", "confidence"])
-async def test_numbers_must_be_finite(client: httpx.AsyncClient, field: str, value: str) -> None:
-    """Also in fields that only come back."""
-    body = json.dumps({"utterances": [{"hypotheses": [{"text": "a", field: "?"}]}]})
-    response = await client.post(
-        "/v1/rescore",
-        content=body.replace('"?"', value),
-        headers={"content-type": "application/json"},
-    )
-    assert response.status_code == 400
-    assert response.json()["error"]["param"] == f"utterances.0.hypotheses.0.{field}"
-
-
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        ({"max_utterances": 2}, "3 utterances, the limit is 2"),
-        ({"max_hypotheses": 3}, "4 hypotheses, the limit is 3"),
-        ({"max_prompt_tokens": 20}, "tokens or more, the limit is 20"),
-    ],
-)
-async def test_limits_are_checked_before_any_work(
-    serve: Serve, engine: PlainEngine, limits: dict[str, int], message: str
-) -> None:
-    async with serve(**limits) as client:
-        param, got = await refusal(client, **REQUEST)
-    assert param == "utterances"
-    assert message in got
-    assert engine.requests == []
-
-
-async def test_a_full_queue_refuses_the_whole_call_before_any_work(
-    serve: Serve, engine: PlainEngine
-) -> None:
-    engine.max_active = 0
-    async with serve() as client:
-        for more in ({}, {"context": "the cat"}, {"carry_context": True}):
-            response = await client.post("/v1/rescore", json={**REQUEST, **more})
-            assert response.status_code == 429
-            assert "retry-after" in response.headers
-    assert engine.requests == []
-
-
 @pytest.mark.parametrize("carry_context", [False, True])
 async def test_a_queue_that_fills_later_only_delays(
     serve: Serve, engine: PlainEngine, carry_context: bool
@@ -394,63 +245,3 @@ def test_the_examples_of_the_documentation_are_taken() -> None:
     assert blocks
     for block in blocks:
         RescoreRequest.model_validate_json(block)
-
-
-WORD_SCORES = {"utterances": [{"hypotheses": [
-    {"text": "the cat sat", "score": -2.0, "word_scores": {"old": [-2.0, -3.0, -4.0, -1.5]}},
-    {"text": "the dog", "score": -1.0, "word_scores": {"old": [-2.0, -3.5, -1.0]}},
-    {"text": "", "score": -9.0, "word_scores": {"old": [-5.0]}},
-]}]}  # fmt: skip
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-async def test_a_mixture_word_by_word(serve: Serve, share: float) -> None:
-    mixture = {"with": "old", "share": share}
-    async with serve() as client:
-        answer = await rescore(client, lm_weight=2.0, mixture=mixture, **WORD_SCORES)
-        assert answer["mixture"] == mixture
-        for own in answer["utterances"][0]["hypotheses"]:
-            body = {"texts": [own["text"]], "detail": "words"}
-            scored = (await client.post("/v1/score", json=body)).json()["data"][0]["words"]
-            pairs = zip([w["logprob"] for w in scored], own["word_scores"]["old"], strict=True)
-            mixed = sum(math.log(share * math.exp(a) + (1 - share) * math.exp(b)) for a, b in pairs)
-            assert own["mixed_logprob"] == pytest.approx(mixed)
-            assert own["total"] == pytest.approx(own["score"] + 2 * mixed)
-
-
-async def test_hot_words_are_a_term_of_their_own(serve: Serve) -> None:
-    async with serve() as client:
-        plain = await rescore(client, **WORD_SCORES)
-        hot = await rescore(client, hot_words={"cat": 3.5, "the dog": 1.0}, **WORD_SCORES)
-    before = {own["text"]: own for own in plain["utterances"][0]["hypotheses"]}
-    for own in hot["utterances"][0]["hypotheses"]:
-        expected = {"the cat sat": 3.5, "the dog": 1.0, "": 0.0}[own["text"]]
-        assert own["hot_words"] == expected
-        assert own["total"] == pytest.approx(before[own["text"]]["total"] + expected)
-        assert "hot_words" not in before[own["text"]]
-
-
-@pytest.mark.parametrize(
-    ("fields", "param", "fault"),
-    [
-        (
-            {"mixture": {"with": "new", "share": 0.5}},
-            ".0.word_scores",
-            "the word scores 'new' of the mixture are missing",
-        ),
-        (
-            {"mixture": {"with": "old", "share": 0.5}, "eos": False},
-            ".0.word_scores.old",
-            "has 4 scores, not 3: one for each word",
-        ),
-        ({"mixture": {"with": "old", "share": 1.5}}, "mixture.share", ""),
-        ({"mixture": {"with": "old"}}, "mixture.share", ""),
-    ],
-)
-async def test_mixtures_that_cannot_be(
-    serve: Serve, fields: dict[str, Any], param: str, fault: str
-) -> None:
-    async with serve() as client:
-        found, message = await refusal(client, **WORD_SCORES, **fields)
-    assert found.endswith(param)
-    assert fault in message

@@ -17,6 +17,7 @@ from models.tokenizer import Tokenizer
 from service.api.score import ScoreResponse
 from service.app import create_app
 from service.settings import Settings
+from tests.service.api.asking import answer_to, refusal_of
 from tests.service.conftest import Serve, make_model, running
 from tests.service.plain_engine import PlainEngine, PlainLSTM
 
@@ -27,18 +28,13 @@ texts = st.text("ab thecsot\n  ▁é🙂К\t\0", max_size=50) | st.text(
 
 
 async def score(client: httpx.AsyncClient, texts: list[Any], **fields: Any) -> dict[str, Any]:
-    response = await client.post("/v1/score", json={"texts": texts, **fields})
-    assert response.status_code == 200, response.text
-    body: dict[str, Any] = response.json()
-    ScoreResponse.model_validate(body)
-    return body
+    answered = await answer_to(client, "/v1/score", {"texts": texts, **fields})
+    ScoreResponse.model_validate(answered)
+    return answered
 
 
 async def refused(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    response = await client.post("/v1/score", json=body)
-    assert response.status_code == 400, response.text
-    error: dict[str, Any] = response.json()["error"]
-    return error
+    return await refusal_of(client, "/v1/score", body)
 
 
 def reference(lstm: PlainLSTM, ids: list[int]) -> list[float]:

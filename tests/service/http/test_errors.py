@@ -177,6 +177,15 @@ async def test_a_base_url_that_is_nearly_right_is_told(
     assert error["code"] == "not_found"
 
 
+async def test_what_a_route_takes_is_told_to_who_asks(client: httpx.AsyncClient) -> None:
+    for path, allowed in (("/v1/models", "GET, HEAD, OPTIONS"), ("/v1/score", "POST, OPTIONS")):
+        answer = await client.options(path)
+        assert (answer.status_code, answer.headers["allow"]) == (204, allowed)
+        assert answer.content == b""
+        # Nothing that lets a page of another origin in.
+        assert not any(name.startswith("access-control") for name in answer.headers)
+
+
 async def test_a_model_that_is_nearly_right_is_told(client: httpx.AsyncClient) -> None:
     for response in (
         await client.post("/v1/score", json={"texts": [], "model": "tinny"}),

@@ -15,6 +15,7 @@ from service.api.openai.responses import ChatCompletionResponse
 from service.app import create_app
 from service.served_model import ServedModel
 from service.settings import Settings
+from tests.service.api.asking import answer_to, refusal_of
 from tests.service.api.openai.test_completions import EFFECTIVE, ELSEWHERE
 from tests.service.conftest import Serve, running
 from tests.service.event_streams import read_events
@@ -26,17 +27,11 @@ BASE: dict[str, Any] = {"messages": HELLO, "max_tokens": 40, "seed": 3, "logprob
 
 
 async def chat(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post(URL, json={**BASE, **fields})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    return await answer_to(client, URL, {**BASE, **fields})
 
 
 async def refuse(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post(URL, json={**BASE, **fields})
-    assert response.status_code == 400, response.text
-    error: dict[str, Any] = response.json()["error"]
-    return error
+    return await refusal_of(client, URL, {**BASE, **fields})
 
 
 async def test_the_answers_form(client: httpx.AsyncClient) -> None:
@@ -44,7 +39,7 @@ async def test_the_answers_form(client: httpx.AsyncClient) -> None:
     assert answer["object"] == "chat.completion"
     assert answer["id"].startswith("chatcmpl-")
     (choice,) = answer["choices"]
-    assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
+    assert set(choice) == {"index", "message", "logprobs", "finish_reason", "stop_reason"}
     assert answer["prompt_logprobs"] is None
     assert set(choice["message"]) == {"role", "content", "refusal"}
     assert choice["message"]["role"] == "assistant"

@@ -10,6 +10,7 @@ import pytest
 from service.api.openai.requests import CompletionRequest
 from service.api.openai.responses import CompletionResponse
 from service.served_model import ServedModel
+from tests.service.api.asking import answer_to, refusal_of
 from tests.service.conftest import Serve
 from tests.service.event_streams import read_events
 
@@ -18,18 +19,11 @@ BASE = {"prompt": "the cat", "max_tokens": 40, "seed": 3, "logprobs": 0}
 
 
 async def complete(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post(URL, json={**BASE, **fields})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    return await answer_to(client, URL, {**BASE, **fields})
 
 
 async def refuse(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post(URL, json={**BASE, **fields})
-    assert response.status_code == 400, response.text
-    error: dict[str, Any] = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    return error
+    return await refusal_of(client, URL, {**BASE, **fields})
 
 
 async def test_the_answers_form(client: httpx.AsyncClient, served: ServedModel) -> None:
@@ -39,7 +33,9 @@ async def test_the_answers_form(client: httpx.AsyncClient, served: ServedModel) 
     assert answer["model"] == "default"
     assert (answer["seed"], answer["bos"]) == (3, True)
     (choice,) = answer["choices"]
-    assert set(choice) == {"index", "text", "logprobs", "finish_reason", "prompt_logprobs"}
+    assert set(choice) == {
+        *("index", "text", "logprobs", "finish_reason", "stop_reason", "prompt_logprobs")
+    }
     assert choice["logprobs"] is choice["prompt_logprobs"] is None
     usage = answer["usage"]
     prompt_tokens = len(served.tokenizer.encode("the cat"))
@@ -190,7 +186,7 @@ async def test_stop_strings(client: httpx.AsyncClient) -> None:
     for stop in (text[5:7], text[10:11], text[-3:]):
         (choice,) = (await complete(client, stop=[stop, "never"]))["choices"]
         assert choice["text"] == text[: text.index(stop)]
-        assert choice["finish_reason"] == "stop"
+        assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", stop)
         assert "".join(choice["logprobs"]["tokens"]).find(stop) == -1
     assert (await complete(client, stop="never"))["choices"][0]["finish_reason"] == "length"
 
@@ -202,7 +198,7 @@ async def test_stop_tokens(client: httpx.AsyncClient, served: ServedModel) -> No
     length = ids.index(stop) + 1
     (choice,) = (await complete(client, stop_token_ids=[stop]))["choices"]
     assert len(choice["logprobs"]["tokens"]) == length
-    assert choice["finish_reason"] == "stop"
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", stop)
     late = (await complete(client, stop_token_ids=[stop], min_tokens=length))["choices"][0]
     assert len(late["logprobs"]["tokens"]) > length
 
@@ -210,6 +206,7 @@ async def test_stop_tokens(client: httpx.AsyncClient, served: ServedModel) -> No
     (ended,) = (await complete(client, logit_bias={str(eos): 100}))["choices"]
     assert (ended["text"], ended["finish_reason"]) == ("", "stop")
     assert ended["logprobs"]["tokens"] == ["</s>"]
+    assert ended["stop_reason"] is None
     ignoring = (await complete(client, logit_bias={str(eos): 100}, ignore_eos=True))["choices"][0]
     assert ignoring["finish_reason"] == "length"
     assert "</s>" not in ignoring["logprobs"]["tokens"]

@@ -8,15 +8,15 @@ import httpx
 import pytest
 
 from service.served_model import ServedModel
+from tests.service.api.asking import answer_to
 from tests.service.api.openai.test_completions import URL, complete
 
 PROMPT = "the cat sat\non the Кошка 🙂"
 
 
 async def score(client: httpx.AsyncClient, **fields: Any) -> list[dict[str, Any]]:
-    response = await client.post("/v1/score", json={"detail": "tokens", "eos": False, **fields})
-    assert response.status_code == 200, response.text
-    tokens: list[dict[str, Any]] = response.json()["data"][0]["tokens"]
+    scored = await answer_to(client, "/v1/score", {"detail": "tokens", "eos": False, **fields})
+    tokens: list[dict[str, Any]] = scored["data"][0]["tokens"]
     return tokens
 
 

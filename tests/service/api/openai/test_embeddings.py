@@ -11,6 +11,7 @@ import pytest
 
 from models.tokenizer import Tokenizer
 from service.api.openai.embeddings import EmbeddingResponse
+from tests.service.api.asking import answer_to, refusal_of
 from tests.service.plain_engine import PlainLSTM
 
 URL = "/v1/embeddings"
@@ -18,11 +19,9 @@ TEXTS = ["the cat sat", "", "Кошка сидит\n", "x" * 40]
 
 
 async def embed(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post(URL, json=fields)
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    EmbeddingResponse.model_validate(answer)
-    return answer
+    answered = await answer_to(client, URL, fields)
+    EmbeddingResponse.model_validate(answered)
+    return answered
 
 
 async def test_a_vector_is_the_last_layers_output_after_the_text(
@@ -52,6 +51,11 @@ async def test_forms_of_input_and_output(client: httpx.AsyncClient, tokenizer: T
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
+async def test_names_that_nobody_knows_are_told(client: httpx.AsyncClient) -> None:
+    answer = await embed(client, input="a", strange=1, normalize=True)
+    assert answer["ignored_fields"] == ["strange"]
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -59,12 +63,12 @@ async def test_forms_of_input_and_output(client: httpx.AsyncClient, tokenizer: T
         ({"input": []}, "input"),
         ({"input": [[360]]}, "input.0.0"),
         ({"input": "a", "dimensions": 3}, "dimensions"),
+        ({"input": "a", "pooling": "mean"}, "pooling"),
+        ({"input": "a", "normalize": False}, "normalize"),
         ({"input": "a", "encoding_format": "int8"}, "encoding_format"),
     ],
 )
 async def test_refusals_name_the_field(
     client: httpx.AsyncClient, fields: dict[str, Any], param: str
 ) -> None:
-    response = await client.post(URL, json=fields)
-    assert response.status_code == 400
-    assert response.json()["error"]["param"] == param
+    assert (await refusal_of(client, URL, fields))["param"] == param

@@ -13,20 +13,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.served_model import ServedModel
-from tests.service.event_streams import read_events
+from tests.service.api.asking import answer_to, refusal_of
+from tests.service.conftest import Serve
+from tests.service.event_streams import merge, read_events
+from tests.service.plain_engine import PlainEngine
 
 pytest.importorskip("llguidance", reason="the extra 'guided' is not installed")
 
-COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+COMPLETIONS, CHAT, RESPONSES = "/v1/completions", "/v1/chat/completions", "/v1/responses"
+URLS = [COMPLETIONS, CHAT, RESPONSES]
 HELLO = [{"role": "user", "content": "How are you?"}]
+BASE: dict[str, dict[str, Any]] = {
+    COMPLETIONS: {"prompt": "the cat", "max_tokens": 60, "seed": 3},
+    CHAT: {"messages": HELLO, "max_tokens": 60, "seed": 3},
+    RESPONSES: {"input": "How are you?", "max_output_tokens": 60, "seed": 3},
+}
 
 
 async def ask(client: httpx.AsyncClient, url: str, **fields: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"prompt": "the cat"} if url == COMPLETIONS else {"messages": HELLO}
-    response = await client.post(url, json={**base, "max_tokens": 60, "seed": 3, **fields})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    return await answer_to(client, url, {**BASE[url], **fields})
 
 
 def text_of(choice: dict[str, Any]) -> str:
@@ -35,16 +40,23 @@ def text_of(choice: dict[str, Any]) -> str:
     return text
 
 
-@pytest.mark.parametrize("url", [COMPLETIONS, CHAT])
+def texts_of(answer: dict[str, Any]) -> list[str]:
+    """The texts that came to their end."""
+    if answer["object"] == "response":
+        return [answer["output"][0]["content"][0]["text"]] * (answer["status"] == "completed")
+    return [text_of(one) for one in answer["choices"] if one["finish_reason"] == "stop"]
+
+
+@pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize(
     "pattern", ["[a-c]{2,5}", r"[0-9]+\.[0-9]/x", "(yes|no|Кошка 🙂)", " the( cat)*!", "a?", r"\\/"]
 )
 async def test_texts_match_the_regular_expression(
     client: httpx.AsyncClient, url: str, pattern: str
 ) -> None:
-    answer = await ask(client, url, guided_regex=pattern, n=6)
-    texts = [text_of(choice) for choice in answer["choices"] if choice["finish_reason"] == "stop"]
-    assert texts
+    several = {} if url == RESPONSES else {"n": 6}
+    texts = texts_of(await ask(client, url, guided_regex=pattern, **several))
+    assert texts or url == RESPONSES  # of one text the end may lie beyond the limit
     assert [text for text in texts if not re.fullmatch(pattern, text)] == []
 
 
@@ -75,6 +87,53 @@ async def test_a_choice_is_one_of_them_with_its_exact_probability(
         ends = (await client.post("/v1/next-token", json=body)).json()["tokens"]
         mass = math.fsum(math.exp(end["logprob"]) for end in ends)
         assert entry["end_logprob"] == pytest.approx(math.log(mass), abs=1e-5)
+
+
+@pytest.mark.parametrize("url", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize("more", [{}, {"return_state": True}, {"logprobs": True}], ids=str)
+async def test_a_stream_tells_the_probabilities_with_its_last_chunk(
+    client: httpx.AsyncClient, url: str, more: dict[str, Any]
+) -> None:
+    fields: dict[str, Any] = {"guided_choice": ["yes", "no", "no way"], "n": 3, **more}
+    if url == COMPLETIONS:
+        fields |= {"prompt": ["the cat", "a dog"]}
+        if "logprobs" in more:
+            fields["logprobs"] = 1
+    whole = await ask(client, url, **fields)
+    events = read_events(await client.post(url, json={**BASE[url], **fields, "stream": True}))
+    chunks = [choice for event in events for choice in event["choices"]]
+    assert all(("guided_choice" in one) == bool(one["finish_reason"]) for one in chunks)
+    told = {one["index"]: one["guided_choice"] for one in merge(events)}
+    assert told == {one["index"]: one["guided_choice"] for one in whole["choices"]}
+    assert len(told) == (6 if url == COMPLETIONS else 3)
+
+
+async def test_responses_tell_the_probabilities_of_a_chat(client: httpx.AsyncClient) -> None:
+    fields: dict[str, Any] = {"guided_choice": ["yes", "no"]}
+    whole = await ask(client, RESPONSES, **fields)
+    chat = await ask(client, CHAT, **fields)
+    assert whole["guided_choice"] == chat["choices"][0]["guided_choice"]
+    assert texts_of(whole) == texts_of(chat)
+    streamed = await client.post(RESPONSES, json={**BASE[RESPONSES], **fields, "stream": True})
+    last = streamed.text.strip().split("\n\n")[-1].split("\ndata: ")[1]
+    assert json.loads(last)["response"]["guided_choice"] == whole["guided_choice"]
+
+
+async def test_choices_beyond_the_limits_are_refused_before_any_work(
+    serve: Serve, engine: PlainEngine
+) -> None:
+    for limits, fault in (
+        ({"max_texts": 3}, "4 choices in all, the limit is 3"),
+        ({"max_prompt_tokens": 12}, "tokens at most with the prompts, the limit is 12"),
+    ):
+        async with serve(**limits) as http:
+            for stream in (False, True):
+                body = {**BASE[COMPLETIONS], "prompt": ["a", "b"], "stream": stream}
+                body["guided_choice"] = ["yes", "no"]
+                error = await refusal_of(http, COMPLETIONS, body)
+                assert (error["param"], error["code"]) == ("guided_choice", "limit_exceeded")
+                assert fault in error["message"]
+    assert engine.requests == []
 
 
 SCHEMAS = st.recursive(
@@ -135,17 +194,37 @@ def conforms(value: Any, schema: dict[str, Any]) -> bool:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(schema=SCHEMAS, seed=st.integers(0, 99), chat=st.booleans())
+@given(schema=SCHEMAS, seed=st.integers(0, 99), url=st.sampled_from(URLS), data=st.data())
 async def test_json_always_parses_and_conforms(
-    client: httpx.AsyncClient, schema: dict[str, Any], seed: int, chat: bool
+    client: httpx.AsyncClient, schema: dict[str, Any], seed: int, url: str, data: st.DataObject
 ) -> None:
-    url = CHAT if chat else COMPLETIONS
-    answer = await ask(client, url, guided_json=schema, seed=seed, max_tokens=120)
-    (choice,) = answer["choices"]
-    if choice["finish_reason"] == "stop":
-        assert conforms(json.loads(text_of(choice)), schema)
-    else:  # cut at its limit, as any text
-        assert answer["usage"]["completion_tokens"] == 120
+    forms = [{"guided_json": schema}, {"structured_outputs": {"json": schema}}]
+    if url == RESPONSES:
+        forms += [{"text": {"format": {"type": "json_schema", "name": "x", "schema": schema}}}]
+    else:
+        forms += [
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}},
+            {"response_format": {"type": "json_object", "schema": schema}},
+        ]
+    limit = "max_output_tokens" if url == RESPONSES else "max_tokens"
+    fields = {**data.draw(st.sampled_from(forms)), "seed": seed, limit: 120}
+    answer = await ask(client, url, **fields)
+    for text in texts_of(answer):
+        assert conforms(json.loads(text), schema)
+    if not texts_of(answer):  # cut at its limit, as any text
+        used = answer["usage"]
+        assert used["output_tokens" if url == RESPONSES else "completion_tokens"] == 120
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_any_json_object(client: httpx.AsyncClient, url: str) -> None:
+    form = {"type": "json_object"}
+    fields = {"text": {"format": form}} if url == RESPONSES else {"response_format": form, "n": 4}
+    found = []
+    for seed in range(8):
+        found += texts_of(await ask(client, url, **fields, seed=seed))
+    assert found
+    assert all(isinstance(json.loads(text), dict) for text in found)
 
 
 FORMS: list[dict[str, Any]] = [
@@ -158,6 +237,8 @@ FORMS: list[dict[str, Any]] = [
         }
     },
     {"structured_outputs": {"json": {"const": {"a": 1}}}},
+    {"structured_outputs": {"json": '{"const": {"a": 1}}', "disable_any_whitespace": False}},
+    {"response_format": {"type": "json_object", "schema": {"const": {"a": 1}}}},
 ]
 
 
@@ -200,13 +281,25 @@ async def test_streams_seeds_and_logprobs_are_as_everywhere(client: httpx.AsyncC
         ({"guided_choice": ["a"], "guided_regex": "a"}, "guided_regex"),
         ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos"),
         ({"response_format": {"type": "json_schema"}}, "response_format"),
+        ({"response_format": {"type": "json_object", "schema": 1}}, "response_format.schema"),
+        ({"response_format": {"type": "json_object", "schema": {"type": 1}}}, "response_format"),
         ({"structured_outputs": {"grammar": "x"}}, "structured_outputs.grammar"),
+        ({"structured_outputs": {"choise": ["x"]}}, "structured_outputs.choise"),
+        ({"structured_outputs": {"choice": "x"}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"json": {"type": "strin"}}}, "structured_outputs.json"),
+        (
+            {"structured_outputs": {"regex": "a", "choice": ["a"]}},
+            "structured_outputs.regex",
+        ),
     ],
 )
 async def test_refusals_name_the_field(
     client: httpx.AsyncClient, fields: dict[str, Any], param: str
 ) -> None:
-    for url, base in ((COMPLETIONS, {"prompt": "a"}), (CHAT, {"messages": HELLO})):
-        response = await client.post(url, json={**base, **fields})
-        assert response.status_code == 400, response.text
-        assert response.json()["error"]["param"] == param
+    for url in URLS:
+        if url == RESPONSES and "response_format" in fields:
+            continue
+        error = await refusal_of(client, url, {**BASE[url], **fields})
+        assert error["param"] == param

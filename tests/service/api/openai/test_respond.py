@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from service.api.openai.respond import ResponsesAnswer
+from service.app import create_app
+from service.served_model import ServedModel
+from service.settings import Settings
+from tests.service.api.asking import answer_to, refusal_of
+from tests.service.conftest import running
 
 URL, CHAT = "/v1/responses", "/v1/chat/completions"
 BASE: dict[str, Any] = {"input": "How are you?", "seed": 3, "max_output_tokens": 40}
 
 
 async def respond(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
-    response = await client.post(URL, json={**BASE, **fields})
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    ResponsesAnswer.model_validate(answer)
-    return answer
+    answered = await answer_to(client, URL, {**BASE, **fields})
+    ResponsesAnswer.model_validate(answered)
+    return answered
 
 
 def text_of(answer: dict[str, Any]) -> str:
@@ -31,8 +35,7 @@ def text_of(answer: dict[str, Any]) -> str:
 
 async def chat(client: httpx.AsyncClient, messages: list[Any], **fields: Any) -> dict[str, Any]:
     body = {"messages": messages, "seed": 3, "max_tokens": 40, **fields}
-    answer: dict[str, Any] = (await client.post(CHAT, json=body)).json()
-    return answer
+    return await answer_to(client, CHAT, body)
 
 
 async def test_it_says_what_a_chat_says(client: httpx.AsyncClient) -> None:
@@ -108,6 +111,34 @@ async def test_json_of_a_schema(client: httpx.AsyncClient) -> None:
     assert json.loads(text_of(answer)) == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_k": 3, "stop": ["e"]},
+        {"presence_penalty": 1.5, "logit_bias": {"40": 3}},
+        {"allowed_token_ids": [40, 41, 42], "ignore_eos": True},
+        {"min_tokens": 30, "bad_words": ["the"], "stop_token_ids": [50]},
+    ],
+    ids=str,
+)
+async def test_fields_of_sampling_mean_what_they_mean_in_a_chat(
+    client: httpx.AsyncClient, fields: dict[str, Any]
+) -> None:
+    same = await chat(client, [{"role": "user", "content": "How are you?"}], **fields)
+    assert text_of(await respond(client, **fields)) == same["choices"][0]["message"]["content"]
+    assert text_of(await respond(client)) != text_of(await respond(client, **fields))
+
+
+async def test_what_is_ignored_of_the_input_is_told(served: ServedModel) -> None:
+    assert served.chat_template is not None
+    model = replace(served, chat_template={**served.chat_template, "system_prompts": ["Have fun."]})
+    async with running(create_app(Settings(), [model])) as client:
+        said = {"role": "system", "content": "Be brief."}
+        items = [said, {"role": "user", "content": "a"}, said]
+        told = (await respond(client, instructions="Be kind.", input=items))["ignored_fields"]
+        assert [name.split(" ")[0] for name in told] == ["instructions", "input.0", "input.2"]
+
+
 async def test_unknown_fields_are_told(client: httpx.AsyncClient) -> None:
     answer = await respond(client, strange=1, metadata={"a": "b"}, store=True, tools=[])
     assert answer["ignored_fields"] == ["strange"]
@@ -122,14 +153,25 @@ async def test_unknown_fields_are_told(client: httpx.AsyncClient) -> None:
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"background": True}, "background"),
         ({"max_tokens": 5}, "max_tokens"),
-        ({"previous_response_id": "resp_x"}, "state"),
+        ({"previous_response_id": "resp_x"}, "previous_response_id"),
         ({"previous_response_id": "x"}, "previous_response_id"),
         ({"temperature": 3}, "temperature"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": -(2**70)}, "seed"),
+        ({"n": 2}, "n"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"text": {"format": {"type": "yaml"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format"),
+        ({"text": {"format": 3}}, "text.format"),
+        ({"text": {"verbosity": "high"}}, "text.verbosity"),
+        ({"max_output_tokens": 10**6}, "max_output_tokens"),
+        ({"min_tokens": 50}, "min_tokens"),
+        ({"stop_token_ids": [360]}, "stop_token_ids.0"),
+        ({"input": [{"role": "user", "content": "a"}] * 16_384}, "input"),
     ],
 )
 async def test_refusals_name_the_field(
     client: httpx.AsyncClient, fields: dict[str, Any], param: str
 ) -> None:
-    response = await client.post(URL, json={**BASE, **fields})
-    assert response.status_code == 400, response.text
-    assert response.json()["error"]["param"].startswith(param)
+    error = await refusal_of(client, URL, {**BASE, **fields})
+    assert error["param"].startswith(param)

@@ -41,7 +41,7 @@ async def both(
 
 def flat(choice: dict[str, Any]) -> dict[str, Any]:
     """A choice of a whole answer in the shape that `merge` gives."""
-    keys = ("index", "logprobs", "finish_reason", "state")
+    keys = ("index", "logprobs", "finish_reason", "stop_reason", "state", "guided_choice")
     text = choice["message"]["content"] if "message" in choice else choice["text"]
     return {"text": text, **{key: choice[key] for key in keys if key in choice}}
 
@@ -113,6 +113,32 @@ async def test_the_first_and_last_delta_of_a_chat(client: httpx.AsyncClient) -> 
 async def test_without_usage_no_chunk_speaks_of_it(client: httpx.AsyncClient) -> None:
     response = await client.post(COMPLETIONS, json={**BASE[COMPLETIONS], "stream": True})
     assert all("usage" not in event for event in read_events(response))
+
+
+@pytest.mark.parametrize("url", [COMPLETIONS, CHAT])
+@pytest.mark.parametrize("fields", [{}, {"n": 2, "stop": "e"}, {"echo": True}], ids=str)
+async def test_ids_of_a_stream_are_those_of_the_whole(
+    client: httpx.AsyncClient, url: str, fields: dict[str, Any]
+) -> None:
+    if url == CHAT and "echo" in fields:
+        return
+    whole, events = await both(client, url, return_token_ids=True, **LOGPROBS[url], **fields)
+    told: dict[int, list[int]] = {}
+    for choice in (choice for event in events for choice in event["choices"]):
+        told.setdefault(choice["index"], []).extend(choice.get("token_ids", []))
+    assert told == {choice["index"]: choice["token_ids"] for choice in whole["choices"]}
+    prompts = [event for event in events if "prompt_token_ids" in event]
+    if url == CHAT:  # of the answer, in its first chunk alone
+        assert prompts == events[:1]
+        assert prompts[0]["prompt_token_ids"] == whole["prompt_token_ids"]
+        return
+    firsts: dict[int, dict[str, Any]] = {}
+    for choice in (choice for event in events for choice in event["choices"]):
+        assert ("prompt_token_ids" in choice) == (choice["index"] not in firsts)
+        firsts.setdefault(choice["index"], choice)
+        assert choice["logprobs"] is not None or choice["finish_reason"]
+    for choice in whole["choices"]:
+        assert firsts[choice["index"]]["prompt_token_ids"] == choice["prompt_token_ids"]
 
 
 async def test_no_chunk_shows_half_a_character_or_part_of_a_stop_string(
