@@ -117,7 +117,11 @@ def test_an_end_tells_what_belongs_to_it(
     tokenizer: Tokenizer, prompt: Prompt, kind: type[AnswerForm]
 ) -> None:
     form = make(kind, tokenizer)
-    end = {"stop_reason": "é\n", "state": "sealed", "guided": [{"choice": "a", "share": 1.0}]}
+    end: dict[str, Any] = {
+        "stop_reason": "é\n",
+        "state": "sealed",
+        "guided": [{"choice": "a", "share": 1.0}],
+    }
     told = {"stop_reason": "é\n", "state": "sealed", "guided_choice": end["guided"]}
     choice = form.answer([finished(prompt, **end)], USAGE)["choices"][0]
     assert told.items() <= choice.items()

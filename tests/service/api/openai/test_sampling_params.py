@@ -96,7 +96,14 @@ def test_of_the_control_tokens_only_those_that_end_a_text_are_generated(
     role, eos = served.tokenizer.control_ids["<|user|>"], served.tokenizer.eos_id
     assert role in params(served).suppressed_token_ids
     assert role not in params(served, stop_token_ids=[role]).suppressed_token_ids
-    assert role in params(served, allowed_token_ids=[role]).suppressed_token_ids
+    assert role in params(served, allowed_token_ids=[role, 40]).suppressed_token_ids
+    for fields in ({"allowed_token_ids": [role]}, {"allowed_token_ids": [eos], "ignore_eos": True}):
+        with pytest.raises(ApiError, match="leaves no token") as refusal:
+            params(served, **fields)
+        assert (refusal.value.param, refusal.value.code) == (
+            "allowed_token_ids",
+            "impossible_request",
+        )
     ignoring = params(served, allowed_token_ids=[eos, 40], ignore_eos=True)
     assert eos in ignoring.suppressed_token_ids
     assert ignoring.stop_token_ids == ()
