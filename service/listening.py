@@ -43,6 +43,9 @@ def _unix_socket(path: Path, backlog: int) -> socket.socket:
         listener.bind(str(path))
         path.chmod(0o660)
         listener.listen(backlog)
+    except ListenError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         raise ListenError(f"cannot listen on {path}: {error.strerror}") from error

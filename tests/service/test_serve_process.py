@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.live_server import announced_address
@@ -27,12 +29,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def started(folder: Path, *options: str, port: int = 0) -> Iterator[subprocess.Popen[str]]:
+def started(
+    folder: Path, *options: str, port: int = 0, errors: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "service", "serve", "--model", str(folder)]
     command += ["--models", str(folder.parent), "--port", str(port), *options]
     environment = {**os.environ, "LSTM_SERVE_MAX_TEXTS": "7"}
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
     ) as process:
         try:
             yield process
@@ -59,7 +63,7 @@ def test_nobody_who_lists_processes_reads_a_key(folder: Path) -> None:
         assert b"LSTM_SERVE_" not in Path(f"/proc/{engine}/environ").read_bytes()
 
 
-@pytest.mark.parametrize("delay_s", [0, 0.2, 0.5, 1])
+@pytest.mark.parametrize("delay_s", [0, 0.5])
 def test_told_to_end_while_it_loads_it_ends_well(folder: Path, delay_s: float) -> None:
     """From the moment on at which its port is taken; the engine process ends with it."""
     with socket.socket() as free:
@@ -70,13 +74,30 @@ def test_told_to_end_while_it_loads_it_ends_well(folder: Path, delay_s: float) -
         time.sleep(delay_s)
         engines = children(process.pid)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         for _ in range(200):
             if not any(Path(f"/proc/{engine}").exists() for engine in engines):
                 break
             time.sleep(0.05)
         else:
             pytest.fail("an engine process outlives its server")
+
+
+def test_the_log_is_json_line_by_line_if_it_is_to_be(folder: Path) -> None:
+    """From the first line to the last, the web server's own included."""
+    with started(folder, "--log-format", "json", errors=subprocess.PIPE) as process:
+        address = announced_address(process)
+        body = {"prompt": "a", "max_tokens": 2, "ignore_eos": True}
+        with httpx.Client(base_url=address, timeout=60) as client:
+            assert client.post("/v1/completions", json=body).status_code == 200
+            assert client.post("/v1/completions", json={"n": "x"}).status_code == 400
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    events = [json.loads(line) for line in said.splitlines()]
+    done, refused = (event for event in events if event["logger"] == "service.access")
+    assert (done["route"], done["status"], done["new_tokens"]) == ("/v1/completions", 200, 2)
+    assert 0 <= done["queued_ms"] <= done["first_ms"] <= done["total_ms"]
+    assert (refused["status"], refused["error"]) == (400, "invalid_value")
 
 
 def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:

@@ -5,10 +5,11 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import create_app
+from service.app import create_app, version_of_service
 from service.served_model import ServedModel
 from service.settings import Settings
 from tests.service.conftest import running
+from tests.service.plain_engine import PlainEngine
 
 
 async def samples(
@@ -84,3 +85,21 @@ async def test_a_model_that_cannot_start_is_told(
     async with app.router.lifespan_context(app):
         with pytest.raises(RuntimeError, match="no memory"):
             await app.state.context.lifecycle.wait_started()
+
+
+async def test_a_fault_of_the_engine_is_told_by_readiness(
+    client: httpx.AsyncClient, engine: PlainEngine
+) -> None:
+    assert (await client.get("/health")).json() == {"status": "ok"}
+    engine.is_ready, engine.fault = False, RuntimeError("it died, with a secret")
+    for path in ("/health", "/health/ready"):
+        answer = await client.get(path)
+        assert answer.status_code == 503
+        assert "failed and is being restarted" in answer.json()["error"]["message"]
+        assert "secret" not in answer.text
+        assert "retry-after" in answer.headers
+    assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_the_version_is_told(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/version")).json() == {"version": version_of_service()}
