@@ -27,12 +27,30 @@ def open_socket(settings: Settings) -> socket.socket:
         raise ListenError(f"cannot listen on {host}: {error.strerror or error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _end_half_open(listener, settings.write_timeout_s)
         listener.bind(address)
         listener.listen(settings.max_connections)
     except OSError as error:
         listener.close()
         raise ListenError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
     return listener
+
+
+def _end_half_open(listener: socket.socket, timeout_s: float) -> None:
+    """Let the kernel end connections whose other side is gone without a word (no power, no route).
+
+    What is accepted inherits it. A stream's bytes wait to be acknowledged for `timeout_s`; a silent
+    connection is asked for a sign of life.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", max(1, round(timeout_s / 2))),
+        ("TCP_KEEPINTVL", max(1, round(timeout_s / 6))),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", max(1, round(1000 * timeout_s))),
+    ):
+        if hasattr(socket, name):  # systems differ in these
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _unix_socket(path: Path, backlog: int) -> socket.socket:

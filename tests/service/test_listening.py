@@ -71,6 +71,21 @@ def test_an_address_that_is_not_here_is_told() -> None:
         open_socket(Settings(host="192.0.2.1", port=0))
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the options are Linux's")
+def test_the_kernel_ends_connections_whose_other_side_is_gone() -> None:
+    """No test can pull a cable: what was accepted has the options that make the kernel do it."""
+    options = {"TCP_USER_TIMEOUT": 30_000, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+    with (
+        open_socket(Settings(port=0, write_timeout_s=30)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            for name, value in options.items():
+                assert accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(certificate, its key), of 127.0.0.1."""
