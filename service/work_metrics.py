@@ -5,13 +5,15 @@ A figure is counted once and told under our name and under those that vLLM gave 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
-from prometheus_client import Histogram
-from prometheus_client.core import Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 # A next-token request takes a few milliseconds, a long completion seconds.
 LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -120,46 +122,49 @@ _FIGURES = (
 )
 
 
+class _Counts:
+    """How often a figure fell into each bucket, for one model.
+
+    As cheap as counting is: the library's histogram takes a lock and looks through its buckets one
+    by one for each of the eight figures of each request.
+    """
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """(upper bound as Prometheus writes it, how many were up to it), the last without bound."""
+        names = [*map(floatToGoString, self.bounds), "+Inf"]
+        return list(zip(names, accumulate(self.counts), strict=True))
+
+
 class WorkHistograms(Collector):
-    """A histogram of each figure, by model."""
+    """A histogram of each figure, by model. Used from one event loop."""
 
     def __init__(self) -> None:
-        self._histograms = [
-            Histogram(
-                f"lstm_serve_{each.ours}",
-                each.text,
-                ("model",),
-                buckets=each.buckets,
-                registry=None,
-            )
-            for each in _FIGURES
-        ]
-        self._of_model: dict[str, list[Histogram]] = {}  # found quickly, at each request's end
+        self._of_model: dict[str, list[_Counts]] = {}
 
     def observe(self, model: str, work: Work) -> None:
-        histograms = self._of_model.get(model)
-        if histograms is None:
-            histograms = [histogram.labels(model) for histogram in self._histograms]
-            self._of_model[model] = histograms
-        for histogram, value in zip(histograms, work.figures(), strict=True):
+        counts = self._of_model.get(model)
+        if counts is None:
+            counts = self._of_model[model] = [_Counts(each.buckets) for each in _FIGURES]
+        for figure, value in zip(counts, work.figures(), strict=True):
             if value is not None:
-                histogram.observe(value)
+                figure.observe(value)
 
     def collect(self) -> Iterator[Metric]:
-        for figure, histogram in zip(_FIGURES, self._histograms, strict=True):
-            for family in histogram.collect():
+        for place, figure in enumerate(_FIGURES):
+            names = {f"lstm_serve_{figure.ours}": "model"}
+            names.update((f"vllm:{name}", "model_name") for name in figure.vllms)
+            for name, label in names.items():
+                family = HistogramMetricFamily(name, figure.text, labels=(label,))
+                for model, counts in self._of_model.items():
+                    of_model = counts[place]
+                    family.add_metric((model,), of_model.cumulative(), of_model.total)
                 yield family
-                for name in figure.vllms:
-                    yield _renamed(family, f"vllm:{name}")
-
-
-def _renamed(family: Metric, name: str) -> Metric:
-    """The same under another name, with the label that vLLM has."""
-    copy = Metric(name, family.documentation, family.type)
-    for sample in family.samples:
-        labels = dict(sample.labels)
-        labels["model_name"] = labels.pop("model")
-        copy.samples.append(
-            sample._replace(name=name + sample.name.removeprefix(family.name), labels=labels)
-        )
-    return copy

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import Metric
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.checkpoint import Checkpoint, save_checkpoint
@@ -19,7 +21,7 @@ from service.engine.runners.onnx_runner import OnnxRunner
 from service.engine.stats import EngineStats
 from service.metrics import Metrics, ModelStats
 from service.settings import Settings
-from service.work_metrics import Work
+from service.work_metrics import LATENCIES_S, Work
 from tests.service.conftest import running
 from tests.service.engine.driving import make_engine
 from tests.service.engine.small_models import SHAPES, random_weights
@@ -120,6 +122,19 @@ def test_a_figure_is_told_under_both_names() -> None:
             assert value(metrics, f"{name}_sum", **{label: "tiny"}) == pytest.approx(seconds)
             assert value(metrics, f"{name}_bucket", **{label: "tiny", "le": "+Inf"}) == 1
     assert value(metrics, "vllm:kv_cache_usage_perc", model_name="tiny") == 0.25
+
+
+@given(st.lists(st.sampled_from([0, 0.001, 0.0011, 0.1, 119, 121, 1e9]) | st.floats(0, 200)))
+def test_histograms_are_those_of_the_library(values: list[float]) -> None:
+    ours, registry = make_metrics(), CollectorRegistry()
+    theirs = Histogram("h", "the library's", buckets=LATENCIES_S, registry=registry)
+    for value_s in values:
+        ours.observe_work("tiny", Work(total_s=value_s))
+        theirs.observe(value_s)
+    for sample in next(iter(theirs.collect())).samples:
+        if sample.name.endswith(("_bucket", "_sum", "_count")) and values:
+            name = "lstm_serve_work_duration_seconds" + sample.name.removeprefix("h")
+            assert value(ours, name, **sample.labels) == pytest.approx(sample.value)
 
 
 def test_dashboards_and_autoscalers_made_for_vllm_find_what_they_ask_for() -> None:
