@@ -23,10 +23,11 @@ help: ## list the targets
 serve: $(SERVE)/.installed ## serve the shipped checkpoint, or MODEL=, on HOST:PORT
 	@exec $(SERVE)/bin/python -m service serve --host $(HOST) --port $(PORT) $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
-# Tests of reliability kill processes and overload a server: they want the machine to themselves.
+# What kills processes, overloads a server or times clicks wants the machine to itself.
+ALONE := tests/reliability tests/browser/test_speed.py
 test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
-	$(DEV)/bin/python -m pytest --numprocesses auto --dist loadfile $(if $(ARGS),$(ARGS),--ignore tests/reliability)
-	$(if $(ARGS),,$(DEV)/bin/python -m pytest tests/reliability)
+	$(DEV)/bin/python -m pytest --numprocesses auto --dist loadfile $(if $(ARGS),$(ARGS),$(addprefix --ignore ,$(ALONE)))
+	$(if $(ARGS),,$(DEV)/bin/python -m pytest $(ALONE))
 
 test-slow: $(DEV)/.installed ## run the tests marked slow
 	$(DEV)/bin/python -m pytest -m slow $(ARGS)

@@ -44,6 +44,7 @@ export async function* stream(path, body, { signal } = {}) {
     const data = line.slice("data: ".length);
     if (data === "[DONE]") return;
     const event = JSON.parse(data);
+    signal?.throwIfAborted(); // what was read before that is still on its way here
     if (event.error) throw new Failure(event.error.message, { status: 200, ...event.error });
     yield event;
   }

@@ -55,9 +55,10 @@ export function openChat(page) {
     const body = { model: model(), messages: [{ role: "user", content: text }], ...fields };
     Object.assign(body, state ? { state } : {}, { return_state: true });
     const shown = state ? { ...body, state: STATE } : body;
+    const done = work.run((signal) => receive(body, signal));
     showCommand(byId("chat-curl"), "v1/chat/completions", shown, { streamed: true });
     byId("chat-send").disabled = true;
-    const isDone = await work.run((signal) => receive(body, signal));
+    const isDone = await done;
     byId("chat-send").disabled = false;
     if (!isDone) said.parentElement.classList.add("unsent");
     drawState();

@@ -51,6 +51,9 @@ export function debounced(act, pause) {
   };
 }
 
+/** Call `act` once what is there now has been drawn. */
+export const afterFrame = (act) => requestAnimationFrame(() => setTimeout(act));
+
 /** Copy, and say so on the button for a moment. */
 export async function copyFrom(button, text) {
   const label = button.textContent;

@@ -1,6 +1,6 @@
 // A text that the model goes on with: word by word while one types, or a stretch at a time.
 
-import { byId, debounced, el } from "./dom.js";
+import { afterFrame, byId, debounced, el } from "./dom.js";
 import { ask, stream } from "./api.js";
 import { addition, Branches } from "./branches.js";
 import { showCommand } from "./curl.js";
@@ -34,10 +34,14 @@ export function openWrite(page) {
 
   function show() {
     box.value = tree.current.text;
-    byId("write-undo").disabled = !tree.canGoBack;
-    byId("write-redo").disabled = !tree.canGoForth;
+    showSteps();
     drawBranches();
     lookUpSoon();
+  }
+
+  function showSteps() {
+    byId("write-undo").disabled = !tree.canGoBack;
+    byId("write-redo").disabled = !tree.canGoForth;
   }
 
   function drawBranches() {
@@ -80,10 +84,12 @@ export function openWrite(page) {
     // The space behind the last word belongs to the next one, as the model has learnt it.
     const body = { model: model(), prompt: parent.text.replace(/ $/, ""), ...sampling.fields(defaults()) };
     if (n > 1) body.n = n;
-    showCommand(byId("write-curl"), "v1/completions", body, { streamed: true });
-    wordsRow.replaceChildren();
+    const done = work.run((signal) => receive(parent, n, body, signal));
+    // Drawn while the request is on its way.
     showRunning(true);
-    const isDone = await work.run((signal) => receive(parent, n, body, signal));
+    forgetWords();
+    showCommand(byId("write-curl"), "v1/completions", body, { streamed: true });
+    const isDone = await done;
     if (!work.isRunning) showRunning(false);
     if (isDone) show();
   }
@@ -104,7 +110,7 @@ export function openWrite(page) {
           box.value = node.text;
           box.scrollTop = box.scrollHeight;
         }
-        if (isFirst) drawBranches();
+        if (isFirst) afterFrame(() => (showSteps(), drawBranches())); // the word is seen first
       }
       if (event.usage) tell(event, performance.now() - started);
       if (n > 1 || event.usage) drawBranches();
@@ -164,8 +170,7 @@ export function openWrite(page) {
     stop();
     words = [];
     tree.typed(box.value);
-    byId("write-undo").disabled = !tree.canGoBack;
-    byId("write-redo").disabled = !tree.canGoForth;
+    showSteps();
     if (!tree.isEmpty) drawBranches();
     lookUpSoon();
   });
