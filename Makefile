@@ -13,7 +13,7 @@ AUTOGEN := .venv-autogen
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs help serve test test-slow conformance check format lock bench train clean
+.PHONY: docs help serve test test-slow test-docs conformance check format lock bench train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: $(DEV)/.installed ## run the quick tests (ARGS= for pytest)
 
 test-slow: $(DEV)/.installed ## run the tests marked slow
 	$(DEV)/bin/python -m pytest -m slow $(ARGS)
+
+test-docs: $(DEV)/.installed ## run every command of README and docs, in small
+	$(DEV)/bin/python -m pytest --numprocesses auto -m 'slow or not slow' tests/test_docs_run.py $(ARGS)
 
 conformance: $(SERVE)/.installed $(DEV)/.installed $(CLIENTS)/.installed $(FRAMEWORKS)/.installed $(AUTOGEN)/.installed ## prove the API with other people's clients (MODEL= to choose)
 	CONFORMANCE_MODEL='$(MODEL)' CONFORMANCE_SERVER_PYTHON='$(SERVE)/bin/python' \

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     root_path: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="prefix under which a proxy, which strips it, offers the service: /lm",
+        description="prefix under which a proxy offers the service, stripped or not: /lm",
     )
     trusted_proxies: str = Field(
         "127.0.0.1,::1",

@@ -21,6 +21,7 @@ from service.http.access import HostMiddleware, KeyMiddleware, QuotaMiddleware
 from service.http.call import CALL, Call
 from service.http.dependencies import EXIT_STACK, AppContext, route_path
 from service.http.errors import ApiError, as_api_error, note_error, refuse, unavailable
+from service.http.prefix import PrefixMiddleware
 from service.metrics import Metrics
 from service.work_metrics import Work
 
@@ -264,6 +265,7 @@ async def _refuse_unread(error: ApiError, scope: Scope, receive: Receive, send: 
 
 
 MIDDLEWARE = (
+    PrefixMiddleware,
     RequestMiddleware,
     HostMiddleware,
     KeyMiddleware,

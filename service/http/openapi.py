@@ -75,13 +75,13 @@ _FILES = {
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    prefix = request.scope.get("root_path", "")
+    # Relative addresses are right under any prefix, also one that this service is not told.
     page = get_swagger_ui_html(
-        openapi_url=f"{prefix}{request.app.openapi_url}",
+        openapi_url="openapi.json",
         title=f"{request.app.title}: API reference",
-        swagger_js_url=f"{prefix}/docs/swagger-ui-bundle.js",
-        swagger_css_url=f"{prefix}/docs/swagger-ui.css",
-        swagger_favicon_url=f"{prefix}/docs/favicon-32x32.png",
+        swagger_js_url="docs/swagger-ui-bundle.js",
+        swagger_css_url="docs/swagger-ui.css",
+        swagger_favicon_url="docs/favicon-32x32.png",
     )
     # Swagger UI sets styles of its elements, and has its pictures in its styles.
     headers = page_headers(

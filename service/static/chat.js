@@ -149,7 +149,7 @@ export function openChat(page) {
     byId("chat-send").disabled = box.disabled = !canChat;
     const size = (chosen.architecture.num_parameters / 1e6).toFixed(1);
     byId("chat-about").textContent = canChat
-      ? `The server remembers nothing: the whole conversation is in a sealed state that this page holds. With ${size} million parameters ${chosen.id} makes small talk. It knows no facts and follows no instructions.`
+      ? `The server remembers nothing: the whole conversation is in a sealed state that this page holds. With ${size} million parameters ${chosen.id} is good for small talk and for seeing how states work. It knows no facts and follows no instructions.`
       : `${chosen.id} has not learnt to chat. Choose another model above.`;
     if (state && owner !== null && chosen.id !== owner) begin(); // another model cannot read it
     owner = chosen.id;

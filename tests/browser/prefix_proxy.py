@@ -13,8 +13,11 @@ _OWN_HEADERS = ("connection", "transfer-encoding", "date", "server")
 
 
 @contextmanager
-def prefix_proxy(address: str, prefix: str) -> Iterator[str]:
-    """The address, without a slash at its end, at which `address` is seen under `prefix`."""
+def prefix_proxy(address: str, prefix: str, *, strips: bool = True) -> Iterator[str]:
+    """The address, without a slash at its end, at which `address` is seen under `prefix`.
+
+    strips: the service behind is asked without the prefix.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -30,7 +33,8 @@ def prefix_proxy(address: str, prefix: str) -> Iterator[str]:
                 return
             connection = http.client.HTTPConnection(urlsplit(address).netloc)
             with closing(connection), suppress(ConnectionError):  # either side may leave
-                connection.request(self.command, path, body, dict(self.headers))
+                asked = path if strips else self.path
+                connection.request(self.command, asked, body, dict(self.headers))
                 with closing(connection.getresponse()) as answer:
                     self._answer(answer)
 

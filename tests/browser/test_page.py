@@ -155,8 +155,17 @@ def test_a_narrow_screen(open_page: Open, shoot: Shoot, view: str) -> None:
     shoot(page, f"narrow-{view}")
 
 
-def test_it_works_under_a_path_prefix(open_page: Open, address: str) -> None:
-    with prefix_proxy(address, "/models/en") as under:
+PROXIES = [("", True), ("/models/en", True), ("/models/en", False)]
+
+
+@pytest.mark.parametrize(("root_path", "strips"), PROXIES, ids=["untold", "stripped", "passed on"])
+def test_it_works_under_a_path_prefix(open_page: Open, root_path: str, strips: bool) -> None:
+    """Every view asks under the prefix, and the API reference does."""
+    settings = {"LSTM_SERVE_LOG_LEVEL": "warning", "LSTM_SERVE_ROOT_PATH": root_path}
+    with (
+        live_server(sys.executable, SHIPPED, settings) as address,
+        prefix_proxy(address, "/models/en", strips=strips) as under,
+    ):
         page = open_page(at=under)
         expect(page.locator(".piece")).not_to_have_count(0)
         page.click("#tab-write")
@@ -167,6 +176,13 @@ def test_it_works_under_a_path_prefix(open_page: Open, address: str) -> None:
         expect(page.locator(".chooser button")).to_have_count(16)
         command = page.locator("#rescore-curl code").text_content() or ""
         assert f"{under}/v1/rescore" in command
+        page.click("#tab-chat")
+        page.click("#chat-turns button")
+        expect(page.locator(".chart rect")).not_to_have_count(0)
+        page.click("text=API reference")
+        page.locator(".opblock").first.wait_for()
+        document = page.request.get(f"{under}/openapi.json").json()
+        assert document.get("servers", []) == ([{"url": root_path}] if root_path else [])
 
 
 def test_colours_can_be_chosen(open_page: Open) -> None:

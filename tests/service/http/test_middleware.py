@@ -237,11 +237,14 @@ async def test_pages_of_other_origins_are_let_in_by_setting_alone(serve: Serve) 
         assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_a_prefix_of_a_proxy(served: ServedModel) -> None:
+@pytest.mark.parametrize("prefix", ["", "/lm"], ids=["stripped", "passed on"])
+async def test_a_prefix_of_a_proxy(served: ServedModel, prefix: str) -> None:
     async with serving(served, root_path="/lm", api_keys="k", open_pages=False) as (_, client):
-        assert (await client.get("/health/live")).status_code == 200
-        assert (await client.get("/v1/models")).status_code == 401
-        page = await client.get("/docs", headers={"authorization": "Bearer k"})
-        assert page.status_code == 200
-        assert "/lm/openapi.json" in page.text
-        assert 'src="/lm/docs/swagger-ui-bundle.js"' in page.text
+        assert (await client.get(f"{prefix}/health/live")).status_code == 200
+        assert (await client.get(f"{prefix}/v1/models")).status_code == 401
+        headers = {"authorization": "Bearer k"}
+        assert (await client.get(f"{prefix}/docs", headers=headers)).status_code == 200
+        document = await client.get(f"{prefix}/openapi.json", headers=headers)
+        assert document.json()["servers"] == [{"url": "/lm"}]
+        assert (await client.get(f"{prefix}/lmx", headers=headers)).status_code == 404
+        assert (await client.get(f"/lm{prefix}/lm/docs", headers=headers)).status_code == 404
