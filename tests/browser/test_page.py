@@ -45,12 +45,13 @@ def test_an_overloaded_service_is_asked_again(
 ) -> None:
     page = open_page(may_complain=True)
     expect(page.locator(".piece")).not_to_have_count(0)
-    page.route("**/v1/score", refuse(status, code, message, times=2))
+    page.route("**/v1/score", refuse(status, code, message, times=100))
     page.fill("#surprise-text", "again and again")
     told = page.locator("#surprise-result .notice[data-kind=busy]")
     expect(told).to_contain_text(message[1:])
     expect(told).to_contain_text("Trying again in")
     shoot(page, f"overloaded-{status}")
+    page.unroute("**/v1/score")
     expect(page.locator(".coloured")).to_contain_text("again and again")
     expect(told).to_have_count(0)
 
