@@ -44,7 +44,6 @@ NOT_RUN = [
     ("docs/checkpoints.md", "lstm-serve pull https:", "an address that stands for yours"),
     ("docs/growth.md", "python -m benchmarks.growth ", _MINUTES),
     ("docs/operations.md", "serve run", "a Ray cluster: tests/service/test_ray_serve.py, slow"),
-    ("docs/operations.md", "serve deploy", "a Ray cluster: tests/service/test_ray_serve.py, slow"),
     ("docs/performance.md", "make bench", _MINUTES),
     ("docs/performance.md", "python -m benchmarks ", _MINUTES),
     ("docs/performance.md", "python -m benchmarks.growth", _MINUTES),
