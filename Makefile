@@ -102,9 +102,9 @@ $(DEV)/.torch: | $(DEV)/.created
 
 $(DEV)/.installed: pyproject.toml $(DEV)/.torch
 	$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,check,docs,guided,otel]'
-	@$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps pyctcdecode==0.5.0 \
-	&& $(DEV)/bin/python -m pip install --quiet --disable-pip-version-check flashlight-text kenlm pygtrie \
-	|| echo 'No decoders of speech recognition here (a C++ compiler? CMake?): their tests will be skipped'
+	@for package in '--no-deps pyctcdecode==0.5.0' pygtrie flashlight-text kenlm sherpa-onnx; do \
+		$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check $$package \
+		|| echo "no $$package here (it may need a C++ compiler and CMake): its tests will be skipped"; done
 	@touch $@
 
 # Of other people's clients those that cannot be installed are skipped, and the run says so.
