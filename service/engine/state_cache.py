@@ -84,10 +84,12 @@ class StateCache:
         """Keep a copy of `state` after `tokens`; the states that were used longest ago make room.
 
         after: what `tokens` and `logprobs` continue, in place of `start`; it must be kept still.
-        Returns where the state lies, None where it is too large to be kept. Log-probabilities that
-        are known from an earlier time and missing now stay known.
+        Returns where the state lies, None where it is too large to be kept, or not finite: what a
+        damage left would meet others. Log-probabilities that are known from an earlier time and
+        missing now stay known.
         """
-        if not tokens or state.nbytes + 8 * len(tokens) + _OVERHEAD > self.max_bytes:
+        size = state.nbytes + 8 * len(tokens) + _OVERHEAD
+        if not tokens or size > self.max_bytes or not np.isfinite(state).all():
             return None
         root = after or self._roots.get(start)
         if root is None:

@@ -81,6 +81,53 @@ def test_numbers_that_are_not_finite_end_the_request_and_are_never_served(
     assert not result.prompts
 
 
+POISON = 60  # a token
+
+
+class PoisonedRunner(OnnxRunner):
+    """A row that is fed a certain token has a state that is not finite from then on."""
+
+    def __init__(self) -> None:
+        config = SHAPES["tied"]
+        super().__init__(config, random_weights(config), arithmetic="fp32", max_rows=8)
+        self.sequence_length = 0
+
+    def step(self, ids: NDArray[np.int64]) -> None:
+        super().step(ids)
+        for name in self.layout.slices():
+            self._buffers_of(name)[np.flatnonzero(ids == POISON)] = np.nan
+
+
+@pytest.mark.parametrize("burst_s", [0, 1.0])
+def test_rows_that_are_damaged_end_their_requests_and_leave_the_others_alone(
+    burst_s: float,
+) -> None:
+    sampling = SamplingParams(n=2, max_tokens=40, suppressed_token_ids=(POISON,), logprobs=2)
+    sound = [
+        EngineRequest(request_id="stream", prompts=((1, 2),), sampling=sampling),
+        EngineRequest(request_id="text", prompts=((3, 4, 5),) * 2, prompt_logprobs=1),
+    ]
+    damaged = [
+        EngineRequest(request_id=name, prompts=((1, 2, POISON, 9),), **fields)
+        for name, fields in REQUESTS.items()
+    ]
+    damaged += [EngineRequest(request_id="state", prompts=((7, POISON, 3),), state_at=(2,))]
+    runner = PoisonedRunner()
+    alone = [run(make_engine(runner), request)[0] for request in sound]
+    engine = make_engine(runner, burst_s=burst_s)
+    results = run(engine, *sound, *damaged)
+    assert [r.bits() for r in results[:2]] == [r.bits() for r in alone]
+    for result in results[2:]:
+        assert result.error is not None
+        assert not result.prompts
+        assert not result.tokens
+    # Nothing that is not finite was kept for who comes later.
+    (after,) = run(
+        engine, EngineRequest(request_id="later", prompts=((1, 2, 3),), prompt_logprobs=0)
+    )
+    assert after.error is None
+
+
 # What one request may cost: orders of magnitude, with room for a busy machine
 
 
