@@ -20,6 +20,8 @@ sampling_share_b64_plain, sampling_share_b64_repetition: the same with temperatu
     repetition_penalty 1.1 too.
 sampling_share_b64_nucleus, sampling_share_b64_wide: with temperature 0.65 and top_p 0.9, as the
     shipped model is served; and the same where all tokens are about equally probable.
+guided_mask_share_b64: what masks of a grammar add to a draw of 64 rows, over the runner's seconds:
+    temperature 1, each row at another place of a JSON text that a schema describes.
 engine_b{1,64}_tokens_per_s: streams of 128 tokens through Engine, so scheduling, step, sampling at
     temperature 1, outputs; engine_b64_settings_tokens_per_s: with the settings above.
 engine_b{1,64}_vs_step: the engine's rate over that of the bare step of so many rows.
@@ -38,6 +40,7 @@ import numpy as np
 import torch
 
 from benchmarks.baseline import NnLstm, State
+from benchmarks.guided_draws import guided_sampling
 from benchmarks.harness import (
     Benchmark,
     Json,
@@ -173,6 +176,7 @@ def tasks_of(
     sampled = {"settings": SETTINGS, "plain": PLAIN, "repetition": REPETITION, "nucleus": NUCLEUS}
     for name, params in sampled.items():
         tasks[f"sampling_b64_{name}"] = sampling(runner, params, logprobs)
+    tasks["sampling_b64_guided"] = guided_sampling(logprobs, PLAIN)
     tasks["sampling_b64_wide"] = sampling(runner, NUCLEUS, flat_logprobs(ROWS, config.vocab_size))
     return tasks
 
@@ -196,6 +200,8 @@ def figures_of(timings: dict[str, Timing], *, length: int) -> Json:
         "sampling_share_b64_repetition": seconds["sampling_b64_repetition"] / step,
         "sampling_share_b64_nucleus": seconds["sampling_b64_nucleus"] / step,
         "sampling_share_b64_wide": seconds["sampling_b64_wide"] / step,
+        "guided_mask_share_b64": (seconds["sampling_b64_guided"] - seconds["sampling_b64_plain"])
+        / step,
         "step_b1_tokens_per_s": 1 / seconds["step_b1"],
         "step_b64_tokens_per_s": ROWS / step,
         "engine_b1_tokens_per_s": length / seconds["streams_b1"],

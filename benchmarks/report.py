@@ -121,6 +121,13 @@ GOALS = (
         at_least=False,
     ),
     Goal(
+        what="what masks of a grammar add to a draw of 64, over the step",
+        benchmark="engine",
+        key="guided_mask_share_b64",
+        bound=0.2,
+        at_least=False,
+    ),
+    Goal(
         what="scoring 64 texts of 32 tokens, against `nn.LSTM`",
         benchmark="scoring",
         key="score_64x32_vs_nn_lstm",

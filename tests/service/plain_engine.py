@@ -23,7 +23,7 @@ from service.engine.request import (
     SamplingParams,
     TokenOutput,
 )
-from service.engine.sampling.guides import Guides
+from service.engine.sampling.guides import Guides, allowed_tokens
 from service.engine.stats import EngineStats
 from service.engine_state import EngineState
 from tests.service.plain_sampler import adjusted, choose, log_softmax, top
@@ -253,11 +253,9 @@ class PlainEngine:
     ) -> NDArray[np.bool_]:
         """From the beginning of the text for every token anew."""
         guide = Guides(self.spellings).begin(params.guides[prompt])
-        mask = np.zeros(self.info.vocab_size, np.bool_)
         for token_id in generated:
             guide.advance(token_id)
-        guide.allow(mask, np.array(params.stop_token_ids, np.int64))
-        return mask
+        return allowed_tokens(guide, np.array(params.stop_token_ids, np.int64))
 
     def _token(
         self,

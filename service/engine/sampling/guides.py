@@ -6,7 +6,7 @@ of the vocabulary with a lexer and an Earley parser; the median mask of 8192 tok
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,16 +16,19 @@ from numpy.typing import NDArray
 from service.engine.request import Guide, TokenChoices
 
 Mask = NDArray[np.bool_]
+Words = NDArray[np.uint32]  # a bit a token, lowest first
 
 
 class GuideState(Protocol):
     """Where a continuation stands in what it must spell."""
 
-    def allow(self, mask: Mask, stops: NDArray[np.int64]) -> None:
-        """Set `mask` (V,) to the tokens that may come next.
+    @property
+    def guides(self) -> Guides:
+        """What made it."""
 
-        Those of `stops` that stand for no text are among them where the text may end.
-        """
+    def allow(self, words: Words) -> bool:
+        """Set `words` (`Guides.num_words`,) to the tokens that may come next; whether the text may
+        end instead. None of them stands for no text."""
 
     def advance(self, token: int) -> None:
         """The continuation went on with `token`."""
@@ -66,17 +69,43 @@ class Guides:
             slices=LLTokenizer.json_slices(),
         )
 
-    def let_end(self, mask: Mask, stops: NDArray[np.int64], *, may_end: bool) -> None:
-        """Whether those of `stops` that stand for no text may come."""
-        mask[stops[self.is_silent[stops]]] = may_end
+    @cached_property
+    def num_words(self) -> int:
+        return (len(self.spellings) + 31) // 32
+
+    def words_of(self, tokens: Iterable[int]) -> Words:
+        """Bits of some tokens."""
+        bits = np.zeros(32 * self.num_words, np.bool_)
+        bits[list(tokens)] = True
+        return np.packbits(bits, bitorder="little").view(np.uint32)
+
+    def endings(self, stops: NDArray[np.int64]) -> Words:
+        """Those of the stop tokens that stand for no text, which come where a text may end."""
+        return self.words_of(stops[self.is_silent[stops]].tolist())
 
     @cached_property
-    def begins_with_space(self) -> Mask:
-        return np.array([spelling.startswith(b" ") for spelling in self.spellings])
+    def spelled(self) -> Words:
+        """Tokens that stand for some text."""
+        return self.words_of(np.flatnonzero(~self.is_silent).tolist())
+
+    @cached_property
+    def begins_inside(self) -> Words:
+        """Tokens that do not begin with a space."""
+        spellings = enumerate(self.spellings)
+        return self.words_of(k for k, spelling in spellings if not spelling.startswith(b" "))
 
     @cached_property
     def is_silent(self) -> Mask:
         return np.array([not spelling for spelling in self.spellings])
+
+
+def allowed_tokens(state: GuideState, stops: NDArray[np.int64]) -> Mask:
+    """Which tokens (V,) may come next, those that end the text among them where it may end."""
+    words = np.empty(state.guides.num_words, np.uint32)
+    if state.allow(words):
+        words |= state.guides.endings(stops)
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_)
+    return bits[: len(state.guides.spellings)]
 
 
 class _Vocabulary:
@@ -101,41 +130,38 @@ class _GrammarState:
     would lose it when the text is put together: none is allowed there."""
 
     def __init__(self, matcher: Any, guides: Guides, *, ends_line: bool = False) -> None:
-        self._matcher, self._guides, self._ends_line = matcher, guides, ends_line
-        words = (len(guides.spellings) + 31) // 32
-        self._bits = np.zeros(words, np.int32)
+        self._matcher, self.guides, self._ends_line = matcher, guides, ends_line
 
-    def allow(self, mask: Mask, stops: NDArray[np.int64]) -> None:
-        matcher, bits, guides = self._matcher, self._bits, self._guides
+    def allow(self, words: Words) -> bool:
+        matcher, guides = self._matcher, self.guides
         if matcher.is_stopped():
-            mask[:] = False
-            guides.let_end(mask, stops, may_end=not matcher.is_error())
-            return
-        matcher.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
-        mask[:] = np.unpackbits(bits.view(np.uint8), bitorder="little")[: len(mask)]
-        mask &= ~guides.is_silent
+            words[:] = 0
+            return not matcher.is_error()
+        matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+        words &= guides.spelled
         if self._ends_line:
-            mask &= ~guides.begins_with_space
-        guides.let_end(mask, stops, may_end=bool(matcher.is_accepting()))
+            words &= guides.begins_inside
+        return bool(matcher.is_accepting())
 
     def advance(self, token: int) -> None:
-        if self._matcher.is_stopped() or self._guides.is_silent[token]:
+        if self._matcher.is_stopped() or self.guides.is_silent[token]:
             return
         self._matcher.consume_token(token)
-        self._ends_line = self._guides.spellings[token].endswith(b"\n")
+        self._ends_line = self.guides.spellings[token].endswith(b"\n")
 
     def copy(self) -> _GrammarState:
-        return _GrammarState(self._matcher.deep_copy(), self._guides, ends_line=self._ends_line)
+        return _GrammarState(self._matcher.deep_copy(), self.guides, ends_line=self._ends_line)
 
 
 class _Node:
     """Of a trie of token sequences: what may follow, and whether a sequence ends here."""
 
-    __slots__ = ("children", "is_end")
+    __slots__ = ("children", "is_end", "words")
 
     def __init__(self) -> None:
         self.children: dict[int, _Node] = {}
         self.is_end = False
+        self.words: Words | None = None  # of the children, once they were asked for
 
 
 def _trie(sequences: Sequence[Sequence[int]]) -> _Node:
@@ -155,15 +181,17 @@ class _ChoiceState:
     """After some tokens of one of the sequences."""
 
     def __init__(self, node: _Node, guides: Guides) -> None:
-        self._node, self._guides = node, guides
+        self._node, self.guides = node, guides
 
-    def allow(self, mask: Mask, stops: NDArray[np.int64]) -> None:
-        mask[:] = False
-        mask[list(self._node.children)] = True
-        self._guides.let_end(mask, stops, may_end=self._node.is_end)
+    def allow(self, words: Words) -> bool:
+        node = self._node
+        if node.words is None:
+            node.words = self.guides.words_of(node.children) & self.guides.spelled
+        words[:] = node.words
+        return node.is_end
 
     def advance(self, token: int) -> None:
         self._node = self._node.children.get(token, _NOWHERE)
 
     def copy(self) -> _ChoiceState:
-        return _ChoiceState(self._node, self._guides)
+        return _ChoiceState(self._node, self.guides)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.engine.request import Floats, SamplingParams
 from service.engine.sampling.bad_words import BadWords
-from service.engine.sampling.guides import GuideState
+from service.engine.sampling.guides import GuideState, Words
 
 Logits = Callable[[], Floats]  # (R, V), of the rows in question
 Ids = NDArray[np.int64]
@@ -190,10 +190,21 @@ class SampleState:
 
 
 _NONE = np.zeros(0, np.int64)
+_MASKED_AT_ONCE = 8  # rows, which stay in a processor's second-level cache
+# For each byte of a mask the upper bounds of eight values, infinite where they are allowed: a mask
+# of single tokens would take ten times as long to apply.
+_BOUNDS = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"),
+    np.float32(np.inf),
+    np.float32(-np.inf),
+)
 
 
 class LogitsProcessors:
-    """Those of the rows of a batch (R, vocab), for as many draws as it stays the same."""
+    """Those of the rows of a batch (R, vocab), for as many draws as it stays the same.
+
+    only_lower: none of them raises a value. guided: (R,), rows that may have few tokens left.
+    """
 
     def __init__(self, rows: Sequence[SampleState], vocab: int) -> None:
         self._rows, self._vocab = rows, vocab
@@ -207,6 +218,11 @@ class LogitsProcessors:
         self._bias_places = self._places(biased, [ids for ids, _ in biases])
         self._biases = np.concatenate([values for _, values in biases]) if biases else None
         self._guided = [r for r in each if rows[r].guide is not None]
+        guides = [(rows[r].guide, rules[r].stop_ids) for r in self._guided]
+        self._endings = [guide.guides.endings(stops) for guide, stops in guides if guide]
+        self._unguided = np.empty((len(self._guided), vocab), np.float32)
+        self.guided = np.zeros(len(rows), np.bool_)
+        self.guided[self._guided] = True
         self.only_lower = all(own.only_lowers for own in rules) and not self._guided
 
     @contextlib.contextmanager
@@ -219,7 +235,7 @@ class LogitsProcessors:
         assert logprobs.flags.c_contiguous
         flat = logprobs.reshape(-1)
         patches: list[Patch] = []
-        unguided: Floats | None = None
+        is_masked = False
         try:
             for places, shifts in self._shifts(logits):
                 saved = flat[places]
@@ -229,24 +245,42 @@ class LogitsProcessors:
                 patches.append((places, flat[places]))
                 flat[places] = -np.inf
             if self._guided:
-                # Most tokens of these rows are excluded: whole rows are put aside.
-                unguided = logprobs[self._guided]
-                logprobs[self._guided] = np.where(self._allowed(), unguided, -np.inf)
+                # Most tokens of these rows may be excluded: whole rows are put aside.
+                words = self._allowed()
+                is_masked = True
+                self._mask(logprobs, words)
             yield patches
         finally:
-            if unguided is not None:
-                logprobs[self._guided] = unguided
+            if is_masked:
+                self._unmask(logprobs)
             for places, saved in reversed(patches):
                 flat[places] = saved
 
-    def _allowed(self) -> NDArray[np.bool_]:
-        """Which tokens the guides of guided rows allow, (guided rows, V)."""
-        allowed = np.empty((len(self._guided), self._vocab), np.bool_)
-        for mask, r in zip(allowed, self._guided, strict=True):
-            row = self._rows[r]
-            assert row.guide is not None
-            row.guide.allow(mask, row.rules.stop_ids)
-        return allowed
+    def _allowed(self) -> Words:
+        """Which tokens the guides of guided rows allow, (guided rows, V / 32)."""
+        words = np.empty((len(self._guided), -(-self._vocab // 32)), np.uint32)
+        for own, r, endings in zip(words, self._guided, self._endings, strict=True):
+            guide = self._rows[r].guide
+            assert guide is not None
+            if guide.allow(own):
+                own |= endings
+        return words
+
+    def _mask(self, logprobs: Floats, words: Words) -> None:
+        """Exclude what is not allowed from guided rows."""
+        for start in range(0, len(words), _MASKED_AT_ONCE):
+            part = slice(start, start + _MASKED_AT_ONCE)
+            rows, values = self._guided[part], self._unguided[part]
+            logprobs.take(rows, axis=0, out=values, mode="clip")
+            bounds = _BOUNDS.take(words[part].view(np.uint8), axis=0)
+            bounds = bounds.reshape(len(rows), -1)[:, : self._vocab]
+            logprobs[rows] = np.minimum(values, bounds, out=bounds)
+
+    def _unmask(self, logprobs: Floats) -> None:
+        if len(self._guided) == len(logprobs):
+            logprobs[:] = self._unguided
+        else:
+            logprobs[self._guided] = self._unguided
 
     def _shifts(self, logits: Logits) -> Iterator[Patch]:
         """Kind after kind, distinct places in the flattened array and what to add to them."""

@@ -219,14 +219,19 @@ def _choose(
     """Ids for processed log-probabilities (R, V). maxima: of their blocks, if at hand."""
     settings = batch.settings
     if len(batch.pure) == len(values):
-        whole = Sums.of(values, settings.inverse, arena)
+        whole = Sums.of(values, settings.inverse, arena, batch.processors.guided)
         return whole.draw(values, uniforms(settings.keys, positions))
     ids = np.full(len(values), -1, np.int64)
     if len(batch.greedy):
         ids[batch.greedy] = _part(values, batch.greedy).argmax(axis=1)
     sums, weighed, masses = None, batch.weighed, np.zeros(len(values))
     if len(weighed):
-        sums = Sums.of(_part(values, weighed), batch.settings.inverse[weighed], arena)
+        sums = Sums.of(
+            _part(values, weighed),
+            settings.inverse[weighed],
+            arena,
+            batch.processors.guided[weighed],
+        )
         masses[weighed] = sums.log_totals()
     if sums is not None and len(batch.pure):
         keys = batch.settings.keys[batch.pure]
@@ -241,7 +246,8 @@ def _choose(
         if sums is not None and np.isin(rows, weighed).all():
             own = sums.rows(np.searchsorted(weighed, rows))
         else:
-            own = Sums.of(_part(values, rows), settings.inverse, arena)
+            guided = batch.processors.guided[rows]
+            own = Sums.of(_part(values, rows), settings.inverse, arena, guided)
         exponentials = Exponentials.of(_part(values, rows), own, arena)
         ids[rows] = draw_from_all(exponentials, settings, positions[rows], batch.vocab, arena)
     return ids

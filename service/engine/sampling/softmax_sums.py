@@ -74,6 +74,7 @@ def _session(*, scaled: bool) -> ort.InferenceSession:
 VANISHING, HUGE = 1e-30, 1e30  # sums of exponentials between these keep float32's precision
 
 Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
 
 
@@ -104,15 +105,22 @@ class Sums:
     shifts: Floats
 
     @classmethod
-    def of(cls, values: Floats, inverse: Doubles, arena: Arena) -> Sums:
-        """values: (R, V); inverse: 1 / temperature, (R,).
+    def of(cls, values: Floats, inverse: Doubles, arena: Arena, sparse: Mask | None = None) -> Sums:
+        """values: (R, V); inverse: 1 / temperature, (R,); sparse: rows (R,) with many of -inf.
 
         Log-probabilities need no shift before exp, unless what bans, biases and a low temperature
         leave of a row all but vanishes or overflows: then the largest exponential becomes 1.
         """
         shifts = np.zeros(len(values), np.float32)
         with np.errstate(over="ignore"):
-            sums = _sums(values, inverse, shifts, arena)
+            if sparse is None or not sparse.any():
+                sums = _sums(values, inverse, shifts, arena)
+            elif sparse.all():
+                sums = _sums_of_sparse(values, inverse, shifts, arena)
+            else:
+                sums = np.empty((len(values), -(-values.shape[1] // SUM_BLOCK)))
+                for own, sum_up in ((sparse, _sums_of_sparse), (~sparse, _sums)):
+                    sums[own] = sum_up(values[own], inverse[own], shifts[own], arena)
         totals = sums.sum(axis=1)
         rows = np.flatnonzero((totals < VANISHING) | (totals > HUGE))
         if len(rows):
@@ -238,9 +246,18 @@ def _exponentials(values: Floats, inverse: Doubles, shifts: Floats, out: Floats)
 
 def _sums(values: Floats, inverse: Doubles, shifts: Floats, arena: Arena) -> Doubles:
     """Of each block, (R, blocks), a few rows at a time: main memory is slower than exp."""
-    rows, vocab = values.shape
-    if vocab % SUM_BLOCK == 0 and not shifts.any():
+    if values.shape[1] % SUM_BLOCK == 0 and not shifts.any():
         return block_sums(values, inverse).astype(np.float64)
+    return _sums_of_sparse(values, inverse, shifts, arena)
+
+
+def _sums_of_sparse(values: Floats, inverse: Doubles, shifts: Floats, arena: Arena) -> Doubles:
+    """The same for rows of which little is left.
+
+    Not in ONNX Runtime, which takes exp(-inf) for a number below the normal ones, and ten times as
+    long over those.
+    """
+    rows, vocab = values.shape
     width = -(-vocab // SUM_BLOCK) * SUM_BLOCK
     size = min(rows, max(1, _RAISED_AT_ONCE // width))
     blocks = arena.blocks("some", size, vocab)

@@ -22,7 +22,7 @@ from service.engine.request import (
 from service.engine.runners.base import StateLayout
 from service.engine.runners.onnx_runner import OnnxRunner
 from service.engine.sampling.draw import stream_key, uniform
-from service.engine.sampling.guides import Guides
+from service.engine.sampling.guides import Guides, allowed_tokens
 from service.engine.scheduler import Scheduler
 from service.engine.state_cache import StateCache
 from tests.service.engine.driving import Result, make_engine, run
@@ -97,8 +97,7 @@ def test_each_token_is_drawn_as_defined_from_those_that_the_guide_allows(
         state = Guides(SPELLINGS).begin(GUIDES[name][prompt])
         key, text = stream_key(params.seed, prompt, sample), list(PROMPTS[prompt])
         for position, token in enumerate(tokens):
-            mask = np.empty(CONFIG.vocab_size, np.bool_)
-            state.allow(mask, np.array([END]))
+            mask = allowed_tokens(state, np.array([END]))
             head = oracle.read(text).logprobs[-1]
             open_to_it = SamplingParams(
                 allowed_token_ids=tuple(np.flatnonzero(mask).tolist()), **fields

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from service.engine.request import Grammar, SamplingParams, TokenChoices
-from service.engine.sampling.guides import Guides, GuideState
+from service.engine.sampling.guides import Guides, GuideState, allowed_tokens
 from service.engine.sampling.logits_processors import (
     PromptTokens,
     SampleState,
@@ -33,9 +33,7 @@ def regex(pattern: str) -> Grammar:
 
 
 def allowed(state: GuideState) -> set[int]:
-    mask = np.zeros(len(SPELLINGS), np.bool_)
-    state.allow(mask, STOPS)
-    return set(np.flatnonzero(mask).tolist())
+    return set(np.flatnonzero(allowed_tokens(state, STOPS)).tolist())
 
 
 def paths(state: GuideState, length: int) -> set[tuple[int, ...]]:
