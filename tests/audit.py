@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 LOCK = Path(__file__).parents[1] / "deploy" / "requirements.lock"
-_UNREACHABLE = ("ConnectionError", "ProxyError", "Timeout", "ServiceError", "SSLError")
+_UNREACHABLE = ("requests.exceptions.", "urllib3.exceptions.", "ServiceError", "ConnectionError")
 
 
 def verdict(code: int, out: str, err: str) -> tuple[int, str]:

@@ -33,5 +33,6 @@ def test_no_find_says_how_much_was_looked_at() -> None:
 def test_out_of_reach_is_told_and_passes_but_other_failures_do_not() -> None:
     code, said = verdict(1, "", "requests.exceptions.ConnectionError: ...")
     assert (code, "cannot be reached" in said) == (0, True)
+    assert verdict(1, "", "requests.exceptions.HTTPError: 403 Client Error")[0] == 0
     assert verdict(1, "", "error: the requirements file is invalid")[0] == 1
     assert verdict(0, "no json", "")[0] == 1
