@@ -13,7 +13,7 @@ AUTOGEN := .venv-autogen
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs help serve test test-slow test-docs conformance check format lock bench train clean
+.PHONY: docs help serve test test-slow test-docs soak fuzz conformance check format lock bench train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ test-slow: $(DEV)/.installed ## run the tests marked slow
 
 test-docs: $(DEV)/.installed ## run every command of README and docs, in small
 	$(DEV)/bin/python -m pytest --numprocesses auto -m 'slow or not slow' tests/test_docs_run.py $(ARGS)
+
+soak: $(DEV)/.installed ## mixed work and bad clients for half an hour; figures of memory and answers (ARGS=--seconds 600)
+	$(DEV)/bin/python -m tests.reliability.soak $(ARGS)
+
+fuzz: $(DEV)/.installed ## a million damaged inputs at every reader of foreign bytes (ARGS=--seed 1)
+	$(DEV)/bin/python -m tests.reliability.fuzz $(ARGS)
 
 conformance: $(SERVE)/.installed $(DEV)/.installed $(CLIENTS)/.installed $(FRAMEWORKS)/.installed $(AUTOGEN)/.installed ## prove the API with other people's clients (MODEL= to choose)
 	CONFORMANCE_MODEL='$(MODEL)' CONFORMANCE_SERVER_PYTHON='$(SERVE)/bin/python' \

@@ -157,6 +157,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / CONFIG} lacks {', '.join(missing)}")
     if not isinstance(config["files"], dict) or set(config["files"]) != {WEIGHTS, TOKENIZER}:
         raise CheckpointError(f"{folder / CONFIG} must name {WEIGHTS} and {TOKENIZER} in 'files'")
+    if not all(isinstance(digest, str) for digest in config["files"].values()):
+        raise CheckpointError(f"{folder / CONFIG} must give a sha256 for each of 'files'")
     return config
 
 

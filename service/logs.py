@@ -76,12 +76,19 @@ class _QueueHandler(logging.Handler):
             self._num_lost = 0
 
     def _write(self) -> None:
+        num_unwritten = 0
         while (line := self._lines.get()) is not None:
+            if num_unwritten:
+                line = f"({num_unwritten} lines were lost: the log could not be written)\n{line}"
             try:
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
-            except (OSError, ValueError):  # nobody reads any more
+            except OSError:  # the disk is full, or nobody reads; it may be otherwise later
+                num_unwritten += 1
+            except ValueError:  # closed
                 return
+            else:
+                num_unwritten = 0
 
     def close(self) -> None:
         """Let what is waiting be written, for a moment."""

@@ -1,126 +1,148 @@
 """Random and damaged inputs at every reader of foreign bytes: clean refusals, and nothing else.
 
-    python -m tests.reliability.fuzz --inputs 1000000 [--seed 0]
+    python -m tests.reliability.fuzz [--inputs 1000000] [--seed 0] [--only NAME]
+    python -m tests.reliability.fuzz --coverage --only NAME
 
 Each input is made from the seed and its number, so that a find can be made again. A reader may
-accept or raise its own error; any other exception is a find, printed with the number.
+accept or raise its own error; any other exception is a find, as is an input that takes more than
+two seconds of processor time. The first find at each place in the code is printed with its input,
+and the rest goes on. With --coverage, inputs are guided by what they reach in the code (atheris,
+where it is installed).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import tempfile
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
 
-from models.checkpoint import CheckpointError
-from models.tokenizer import Tokenizer
-from service.http.errors import ApiError
-from service.http.json_body import parse_json
-from service.keys import KeyFileError, read_key_file
-from service.served_model import read_facts
-from service.state_token import InvalidStateError, State, StateCodec
-from tests.service.conftest import CORPUS
+from tests.reliability.fuzz_readers import Reader, readers
 
-Reader = Callable[[random.Random], None]
-_PIECES = (
-    b'{"texts": ["a"], "bos": true}', b"[" * 60, b"]" * 60, b'"\\ud83d"', b"NaN", b"1e999", b"-",
-    b'{"a":', b"null", b"\xff\xfe", b"\x00", b'"\\u0000"', b"9" * 300, b",", b" ", b'"',
-)  # fmt: skip
+_SLOW_S = 2.0
+# Most readers are asked equally often; these do much for each input.
+_SHARES = {"requests": 0.5, "checkpoints' weights": 0.2, "checkpoints' config.json": 0.3}
 
 
-def damaged(draw: random.Random, data: bytes) -> bytes:
-    """A few bytes changed, lost, doubled, or replaced by a piece that has hurt before."""
-    changed = bytearray(data)
-    for _ in range(draw.randint(1, 6)):
-        place = draw.randrange(len(changed) + 1)
-        match draw.randrange(4):
-            case 0:
-                changed[place : place + 1] = bytes([draw.randrange(256)])
-            case 1:
-                del changed[place : place + draw.randint(1, 20)]
-            case 2:
-                changed[place:place] = draw.choice(_PIECES)
-            case _:
-                changed[place:place] = changed[place : place + draw.randint(1, 50)]
-    return bytes(changed)
+class FoundError(AssertionError):
+    """An input that was neither taken nor refused; the message has it."""
 
 
-@contextmanager
-def readers() -> Iterator[dict[str, tuple[Reader, type[Exception]]]]:
-    """By name: what is fuzzed, and the error by which it refuses."""
-    tokenizer = Tokenizer.train(CORPUS * 4, vocab_size=360, character_coverage=1.0)
-    codec = StateCodec(b"k" * 32)
-    state = State(engine_state=None, pending="wor", continuation=True)
-    token = codec.seal(state, digest="d", state_size=4).encode()
-    body = json.dumps({"texts": CORPUS, "context": "a", "state": None, "bos": True}).encode()
-    config = b'{"format": "lstm-serve/checkpoint", "format_version": 1, "digest": "d", "files": {}}'
-    line = b"alice use,observe sha256:" + b"0" * 64 + b"\n"
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        tokenizer.save(folder / "tokenizer.model")
+@dataclass(kw_only=True)
+class Tally:
+    """By reader: its inputs, and those it refused; finds: the first at each place."""
 
-        def read_text(draw: random.Random) -> None:
-            text = damaged(draw, draw.choice(CORPUS).encode()).decode("utf-8", "replace")
-            assert tokenizer.decode(tokenizer.encode(text)) == text
+    inputs: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    finds: dict[str, FoundError] = field(default_factory=dict)
 
-        def read_state(draw: random.Random) -> None:
-            sent = damaged(draw, token).decode("latin-1")
-            opened = codec.open(sent, digest="d", state_size=4)
-            assert sent.encode() == token, "a damaged state was opened"
-            assert opened == state
-
-        def read_config(draw: random.Random) -> None:
-            (folder / "config.json").write_bytes(damaged(draw, config))
-            read_facts(folder)
-
-        def read_keys(draw: random.Random) -> None:
-            (folder / "keys").write_bytes(damaged(draw, line * 2))
-            read_key_file(folder / "keys")
-
-        yield {
-            "JSON bodies": (lambda draw: _read_body(damaged(draw, body)), ApiError),
-            "tokenizer": (read_text, ValueError),
-            "state tokens": (read_state, InvalidStateError),
-            "checkpoints": (read_config, CheckpointError),
-            "key files": (read_keys, KeyFileError),
-        }
+    def __str__(self) -> str:
+        rows = (f"{name}: {self.refused[name]} of {count}" for name, count in self.inputs.items())
+        return f"{self.inputs.total()} inputs, {len(self.finds)} finds; refused: " + ", ".join(rows)
 
 
-def _read_body(body: bytes) -> None:
-    parse_json(body)
+def fuzz(num_inputs: int, seed: int, only: str | None = None) -> Tally:
+    """About so many inputs, divided among the readers."""
+    tally = Tally()
+    with readers() as known:
+        chosen = {name: reader for name, reader in known.items() if only in (None, name)}
+        shares = {name: _SHARES.get(name, 1.0) for name in chosen}
+        for name, reader in chosen.items():
+            count = round(num_inputs * shares[name] / sum(shares.values()))
+            _fuzz_one(name, reader, count, seed, tally)
+    return tally
 
 
-def fuzz(num_inputs: int, seed: int) -> dict[str, int]:
-    """How many inputs each reader refused; AssertionError for the first find."""
-    refused: dict[str, int] = {}
-    with readers() as all_readers:
-        for name, (read, refusal) in all_readers.items():
-            refused[name] = 0
-            for number in range(num_inputs // len(all_readers)):
-                draw = random.Random(f"{seed}/{name}/{number}")
-                try:
-                    read(draw)
-                except refusal:
-                    refused[name] += 1
-                except Exception as error:
-                    raise AssertionError(f"{name}, input {number} of seed {seed}") from error
-    return refused
+def _fuzz_one(name: str, reader: Reader, count: int, seed: int, tally: Tally) -> None:
+    for number in range(count):
+        draw = random.Random(f"{seed}/{name}/{number}")
+        data = reader.damage(draw, draw.choice(reader.seeds))
+        try:
+            tally.refused[name] += not attempt(reader, data)
+        except FoundError as found:
+            if (place := f"{name}: {_place(found)}") not in tally.finds:
+                found.args = (f"{name}, input {number} of seed {seed}: {found}",)
+                tally.finds[place] = found
+                print(*traceback.format_exception(found), sep="", file=sys.stderr, flush=True)
+        tally.inputs[name] += 1
+
+
+def _place(found: FoundError) -> str:
+    """Where the fault was raised."""
+    cause = found.__cause__
+    if cause is None:
+        return "slow"
+    last = traceback.extract_tb(cause.__traceback__)[-1]
+    return f"{type(cause).__name__} at {last.filename}:{last.lineno}"
+
+
+def attempt(reader: Reader, data: bytes) -> bool:
+    """Whether the reader took it; FoundError where it did neither that nor refuse."""
+    began = time.process_time()
+    try:
+        reader.read(data)
+        taken = True
+    except reader.refusals:
+        taken = False
+    except Exception as error:
+        raise FoundError(f"{data[:2000]!r}") from error
+    if (took := time.process_time() - began) > _SLOW_S:
+        raise FoundError(f"took {took:.1f} s: {data[:2000]!r}")
+    return taken
+
+
+def fuzz_by_coverage(name: str, num_inputs: int) -> None:
+    """One reader, by atheris; ends the process."""
+    import atheris
+
+    with readers() as known:
+        reader = known[name]
+
+        def read(data: bytes) -> None:
+            attempt(reader, data)
+
+        def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+            draw = random.Random(seed)
+            own: bytes = atheris.Mutate(data, max_size)
+            return own if draw.random() < 0.5 else _some(draw, reader, data)[:max_size]
+
+        atheris.instrument_all()
+        atheris.Setup(
+            [sys.argv[0], f"-atheris_runs={num_inputs}", "-max_len=4096"],
+            read,
+            custom_mutator=mutate,
+        )
+        atheris.Fuzz()
+
+
+def _some(draw: random.Random, reader: Reader, data: bytes) -> bytes:
+    """What the fuzzer found worth keeping, or a good input, damaged."""
+    try:
+        return reader.damage(draw, data if draw.random() < 0.7 else draw.choice(reader.seeds))
+    except ValueError:  # no JSON
+        return reader.damage(draw, draw.choice(reader.seeds))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", help="one reader, by its name")
+    parser.add_argument("--coverage", action="store_true", help="guided by coverage (atheris)")
     given = parser.parse_args()
+    if given.coverage:
+        if given.only is None:
+            parser.error("--coverage takes one reader: name it with --only")
+        fuzz_by_coverage(given.only, given.inputs)
+        return
     started = time.perf_counter()
-    refused = fuzz(given.inputs, given.seed)
-    seconds = time.perf_counter() - started
-    print(f"{given.inputs} inputs in {seconds:.0f} s, no find; refused: {refused}")
+    tally = fuzz(given.inputs, given.seed, given.only)
+    print(f"{tally}; {time.perf_counter() - started:.0f} s")
+    if tally.finds:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

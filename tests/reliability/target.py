@@ -34,14 +34,18 @@ def save_small_model(folder: Path) -> Path:
 
 @dataclass(kw_only=True)
 class Target:
-    """address: of the server, which is a child of this process."""
+    """address: of the server, which is a child of this process; key: sent with every request."""
 
     address: str
+    key: str | None = None
     statuses: Counter[int] = field(default_factory=Counter)
 
     def client(self, timeout_s: float = 60) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=None)
-        return httpx.AsyncClient(base_url=self.address, timeout=timeout_s, limits=limits)
+        headers = {} if self.key is None else {"authorization": f"Bearer {self.key}"}
+        return httpx.AsyncClient(
+            base_url=self.address, timeout=timeout_s, limits=limits, headers=headers
+        )
 
     def engine_pid(self) -> int:
         """The server's engine process."""
@@ -67,6 +71,10 @@ class Target:
         for pid in (self._server_pid(), self.engine_pid()):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def num_descriptors(self) -> int:
+        """Files and sockets that the server has open."""
+        return len(list(Path(f"/proc/{self._server_pid()}/fd").iterdir()))
 
     async def score(self, client: httpx.AsyncClient, text: str) -> httpx.Response:
         response = await client.post("/v1/score", json={"texts": [text]})
@@ -117,6 +125,14 @@ async def metric(client: httpx.AsyncClient, name: str) -> float:
     page = (await client.get("/metrics")).text
     lines = (line for line in page.splitlines() if line.startswith(name))
     return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+async def stream(client: httpx.AsyncClient, max_tokens: int) -> list[str]:
+    """The data of all events of a completion of exactly so many tokens."""
+    body = {**STREAM, "max_tokens": max_tokens}
+    async with client.stream("POST", "/v1/completions", json=body) as response:
+        lines = [line async for line in response.aiter_lines()]
+    return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
 
 
 def _parent(entry: Path) -> int | None:

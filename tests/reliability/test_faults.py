@@ -10,14 +10,7 @@ import time
 import httpx
 import pytest
 
-from tests.reliability.target import STREAM, Target, running_rows
-
-
-async def stream(client: httpx.AsyncClient, max_tokens: int) -> list[str]:
-    body = {**STREAM, "max_tokens": max_tokens}
-    async with client.stream("POST", "/v1/completions", json=body) as response:
-        lines = [line async for line in response.aiter_lines()]
-    return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+from tests.reliability.target import Target, running_rows, stream
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -48,3 +51,42 @@ def test_a_pipe_that_nobody_reads_stops_nobody(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.undo()
         with suppress(BrokenPipeError):
             pipe.close()
+
+
+def test_a_log_on_a_full_disk_goes_on_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullDisk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    with logging_to_stderr("info", "text"):
+        log = logging.getLogger("service.x")
+        log.info("written")
+        wait_until(lambda: "written" in disk.text)
+        disk.is_full = True
+        for _ in range(3):
+            log.info("nowhere to go")
+        wait_until(lambda: disk.num_refused == 3)
+        disk.is_full = False
+        log.info("back again")
+    assert "nowhere" not in disk.text
+    assert disk.text.count("(3 lines were lost: the log could not be written)") == 1
+    assert disk.text.endswith("back again\n")
+
+
+class FullDisk(io.TextIOBase):
+    """A file that sometimes has no room."""
+
+    is_full, text, num_refused = False, "", 0
+
+    def write(self, text: str) -> int:
+        if self.is_full:
+            self.num_refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.text += text
+        return len(text)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    pytest.fail("it did not come about")

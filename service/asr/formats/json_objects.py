@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from service.asr.formats.text_files import FormatError, open_text
+from service.asr.formats.text_files import UNREADABLE, FormatError, open_text
 
 _CHUNK = 1 << 16
 _SPACE = " \t\r\n"
@@ -53,12 +53,17 @@ class _Reader:
                 if self._ended:
                     self.line += self._text.count("\n", 0, error.pos)
                     raise self.fail(f"is no JSON: {error.msg}") from None
+            except RecursionError:
+                raise self.fail("is nested too deeply") from None
             # Twice as much each time, so that a long value is not parsed for every chunk of it.
             self._more(size)
             size *= 2
 
     def _more(self, size: int = _CHUNK) -> bool:
-        chunk = self._file.read(size)
+        try:
+            chunk = self._file.read(size)
+        except UNREADABLE as error:
+            raise self.fail(f"is not readable text: {error}") from None
         self._ended = not chunk
         self._text += chunk
         return bool(chunk)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from service.asr.formats.text_files import FormatError, numbered_lines
+from service.asr.formats.text_files import FormatError, numbered_lines, parse_json_line
 from service.asr.hypotheses import LM, Hypothesis, NBestList
 
 _OWN = ("text", "score", "scores", "word_scores", "am", "lm")
@@ -25,10 +25,9 @@ _OWN = ("text", "score", "scores", "word_scores", "am", "lm")
 def read(path: Path) -> Iterator[NBestList]:
     """The lists of a file, one at a time."""
     for line, text in numbered_lines(path):
+        entry = parse_json_line(text, path, line)
         try:
-            yield parse(json.loads(text), default_id=str(line))
-        except json.JSONDecodeError as error:
-            raise FormatError(path, line, f"is no JSON: {error}") from None
+            yield parse(entry, default_id=str(line))
         except ValueError as error:
             raise FormatError(path, line, str(error)) from None
 

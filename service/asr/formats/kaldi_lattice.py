@@ -19,7 +19,7 @@ from typing import IO
 
 from service.asr.formats.conversions import from_cost, to_cost
 from service.asr.formats.htk_lattice import spoken
-from service.asr.formats.text_files import FormatError, number, numbered_lines, open_text
+from service.asr.formats.text_files import FormatError, all_lines, number, numbered_lines
 from service.asr.lattice import SILENCE, Final, Lattice, Link, build_lattice
 
 
@@ -36,16 +36,15 @@ def read_symbols(path: Path) -> dict[str, str]:
 
 def read(path: Path, symbols: Mapping[str, str] | None = None) -> Iterator[Lattice]:
     """The lattices of an archive, one at a time. symbols: number to word, where words are so."""
-    with open_text(path) as file:
-        block: list[tuple[int, str]] = []
-        for line, text in enumerate(file, 1):
-            if text.strip():
-                block.append((line, text.strip()))
-            elif block:
-                yield _parse(block, symbols, path)
-                block = []
-        if block:
+    block: list[tuple[int, str]] = []
+    for line, text in all_lines(path):
+        if text.strip():
+            block.append((line, text.strip()))
+        elif block:
             yield _parse(block, symbols, path)
+            block = []
+    if block:
+        yield _parse(block, symbols, path)
 
 
 def _parse(block: list[tuple[int, str]], symbols: Mapping[str, str] | None, path: Path) -> Lattice:

@@ -7,12 +7,11 @@ manifest, JSON lines whose `text` is the reference; here the manifest is optiona
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from service.asr.formats.text_files import FormatError, number, open_text
+from service.asr.formats.text_files import FormatError, all_lines, number, parse_json_line
 from service.asr.hypotheses import Hypothesis, NBestList
 
 
@@ -21,13 +20,12 @@ def read(path: Path, beam_size: int, manifest: Path | None = None) -> Iterator[N
     about = _manifest(manifest) if manifest else None
     rows: list[Hypothesis] = []
     utterance, line = 0, 0
-    with open_text(path) as file:
-        for line, text in enumerate(file, 1):
-            rows.append(_row(text.rstrip("\r\n"), path, line))
-            if len(rows) == beam_size:
-                utterance += 1
-                yield _build(utterance, rows, about, path, line)
-                rows = []
+    for line, text in all_lines(path):
+        rows.append(_row(text, path, line))
+        if len(rows) == beam_size:
+            utterance += 1
+            yield _build(utterance, rows, about, path, line)
+            rows = []
     if rows:
         raise FormatError(
             path, line, f"the last list has {len(rows)} rows where --beam-size says {beam_size}"
@@ -44,15 +42,11 @@ def _row(text: str, path: Path, line: int) -> Hypothesis:
 
 
 def _manifest(path: Path) -> Iterator[dict[str, object]]:
-    with open_text(path) as file:
-        for line, text in enumerate(file, 1):
-            try:
-                entry = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise FormatError(path, line, f"is no JSON: {error}") from None
-            if not isinstance(entry, dict):
-                raise FormatError(path, line, "is no JSON object")
-            yield entry
+    for line, text in all_lines(path):
+        entry = parse_json_line(text, path, line)
+        if not isinstance(entry, dict):
+            raise FormatError(path, line, "is no JSON object")
+        yield entry
 
 
 def _build(

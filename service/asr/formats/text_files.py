@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
 import lzma
 import math
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 STDIO = Path("-")
+# What reading raises where a file is no text, or no whole archive.
+UNREADABLE = (UnicodeDecodeError, EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
 
 
 class FormatError(ValueError):
@@ -32,8 +36,8 @@ def open_text(path: Path, mode: str = "r") -> IO[str]:
     return path.open(mode, encoding="utf-8")
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers, from 1, without their ends; blank ones are left out."""
+def all_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines with their numbers, from 1, without their ends."""
     number = 0
     with open_text(path) as file:
         lines = iter(file)
@@ -41,12 +45,28 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             number += 1
             try:
                 line = next(lines, None)
-            except (UnicodeDecodeError, EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+            except UNREADABLE as error:
                 raise FormatError(path, number, f"is not readable text: {error}") from None
             if line is None:
                 return
-            if line := line.strip("\r\n").strip(" "):
-                yield number, line
+            yield number, line.strip("\r\n")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers, without spaces around them."""
+    for number, line in all_lines(path):
+        if line := line.strip(" "):
+            yield number, line
+
+
+def parse_json_line(text: str, path: Path, line: int) -> Any:
+    """The JSON value of a line; FormatError otherwise."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise FormatError(path, line, f"is no JSON: {error}") from None
+    except RecursionError:
+        raise FormatError(path, line, "is nested too deeply") from None
 
 
 def number(text: str, path: Path, line: int, what: str) -> float:
