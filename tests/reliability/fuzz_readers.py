@@ -211,7 +211,7 @@ def _requests(tokenizer: Tokenizer) -> Iterator[Reader]:
     lstm = PlainLSTM.random(config, seed=1)
     spellings = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)]
     model = make_model("tiny", tokenizer, PlainEngine(lstm, spellings=spellings))
-    limits = {"max_new_tokens": 16, "max_prompt_tokens": 500, "max_logprobs": 2000}
+    limits: dict[str, Any] = {"max_new_tokens": 16, "max_prompt_tokens": 500, "max_logprobs": 2000}
     app = create_app(Settings(**limits, log_level="error"), [model])
     with asyncio.Runner() as runner:
         context = running(app)
