@@ -10,7 +10,16 @@ import sys
 
 from benchmarks.harness import PROJECT, new_parser, parse
 
-BENCHMARKS = ("engine", "scoring", "rescoring", "http", "profile", "startup", "training")
+BENCHMARKS = (
+    "engine",
+    "scoring",
+    "rescoring",
+    "http",
+    "promises",
+    "profile",
+    "startup",
+    "training",
+)
 
 
 def run_all() -> int:
