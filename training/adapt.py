@@ -7,10 +7,9 @@ measured beside the base on the held-out text, on text of the base's own, and on
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ import numpy as np
 from models.checkpoint import Checkpoint, load_checkpoint, record_metrics
 from models.tokenizer import Tokenizer
 from training.config import TrainConfig, parse_config
-from training.corpus import Document, Turn, read_sources
 from training.data import TokenStreams
 from training.distributed import Workers, join, say
 from training.evaluate import model_of
 from training.finish import finish
-from training.formats import ROLES
 from training.learner import Learner
+from training.mixture import MIXTURE, own_files, write_mixture
 from training.preparation import (
     RunRequest,
     model_values,
@@ -38,12 +36,10 @@ from training.preparation import (
 from training.report_forms import Table
 from training.run import new_model, train_prepared, valid_streams
 from training.scoring import sample_documents, token_losses
-from training.survey import CorpusFacts, survey
 from training.trainer import Outcome
 from training.word_probability import WordChange, word_logprobs
 
 RATES = (3e-4, 1e-3, 3e-3)
-SELF = "self"
 _TRIAL_TOKENS = 40_000
 _TRIAL_VALID = 10_000
 _OWN_DOCUMENTS, _OWN_TOKENS = 64, 128
@@ -138,7 +134,8 @@ def adapt(request: AdaptRequest) -> Adapted:
     run = _run_request(request, base)
     run.folder.mkdir(parents=True, exist_ok=True)
     if request.mix:
-        _write_mixture(request, run, base)
+        corpus, other = run.sources(request.corpus), run.sources(own_files(request.mix))
+        write_mixture(run.folder / MIXTURE, base, corpus, other, request.mix_share)
     with join("cpu") as workers:
         prepare(run, workers.device)
         rates, speed = _try_rates(request, run, workers)
@@ -181,7 +178,7 @@ def _run_request(request: AdaptRequest, base: Checkpoint) -> RunRequest:
         "loop": {"batch_size": 16, "bptt": 64, "patience": 3, "valid_limit": 60_000},
         "sampling": dict(base.sampling_defaults),
     }
-    also = (str(_mixture_path(request.out)),) if request.mix else ()
+    also = (str(request.out.with_name(request.out.name + ".run") / MIXTURE),) if request.mix else ()
     return RunRequest(
         corpus=request.corpus,
         valid=request.valid,
@@ -196,62 +193,6 @@ def _run_request(request: AdaptRequest, base: Checkpoint) -> RunRequest:
         license=f"base: {old}; text: {own}",
         command=request.command,
     )
-
-
-def _mixture_path(out: Path) -> Path:
-    return out.with_name(out.name + ".run") / "mix.jsonl"
-
-
-def _write_mixture(request: AdaptRequest, run: RunRequest, base: Checkpoint) -> None:
-    """So much of the base's sort of text that it is `mix_share` of the whole."""
-    facts = CorpusFacts()
-    for _ in survey(read_sources(run.sources(request.corpus)), facts):
-        pass
-    wanted = facts.bytes * request.mix_share / (1 - request.mix_share)
-    documents = (
-        _written_by(base, wanted)
-        if list(request.mix) == [SELF]
-        else read_sources(run.sources(request.mix))
-    )
-    size = 0
-    with _mixture_path(request.out).open("w", encoding="utf-8") as file:
-        for document in documents:
-            turns = [{"role": t.role, "content": t.content} for t in document.turns]
-            value = {"turns": turns} if turns else {"text": document.text}
-            size += file.write(json.dumps(value, ensure_ascii=False) + "\n")
-            if size >= wanted:
-                break
-    whose = "text that the base made up" if SELF in request.mix else "other text"
-    say(f"mixed in: {size / 1e6:.2f} MB of {whose}")
-
-
-def _written_by(base: Checkpoint, num_bytes: float) -> Iterator[Document]:
-    """Documents that the base makes up, without end."""
-    model, seed, written = model_of(base), 1, 0
-    while written < num_bytes:
-        drawn = sample_documents(model, base.tokenizer, count=64, max_tokens=200, seed=seed)
-        for ids in drawn:
-            document = _document_of(base.tokenizer, ids)
-            written += len(document.text) + sum(len(t.content) for t in document.turns)
-            if document.text or document.turns:
-                yield document
-        seed += 1
-
-
-def _document_of(tokenizer: Tokenizer, ids: Sequence[int]) -> Document:
-    """A document's ids read back: turns where it begins with a role, else text."""
-    roles = {tokenizer.control_ids[f"<|{role}|>"]: role for role in ROLES}
-    turns, part, role = list[Turn](), list[int](), ""
-    for token in ids:
-        if token in roles:
-            if role:
-                turns.append(Turn(role, tokenizer.decode(part)))
-            role, part = roles[token], []
-        elif not tokenizer.is_control(token):
-            part.append(token)
-    if role:
-        return Document(turns=(*turns, Turn(role, tokenizer.decode(part))))
-    return Document(text=tokenizer.decode(part))
 
 
 def _try_rates(

@@ -7,8 +7,9 @@
     parquet  .parquet, and .arrow as Hugging Face `datasets` saves it (needs pyarrow)
 
 An object is a text, `{"text": ...}`, or a dialogue: `turns` or OpenAI's `messages` of {"role",
-"content"}, or ShareGPT's `conversations` of {"from", "value"}. Each file may be packed: .gz .xz
-.zst. A file of another kind is refused by name: it is not text because it has bytes.
+"content"}, or ShareGPT's `conversations` of {"from", "value"}; a column of a parquet file may hold
+such turns, too. Each file may be packed: .gz .xz .zst. A file of another kind is refused by name:
+it is not text because it has bytes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ _PACKED = (".gz", ".xz", ".zst")
 # How others name who speaks: OpenAI's "messages", ShareGPT's "from".
 _ROLES = {role: role for role in ROLES} | {"developer": "system"}
 _SPEAKERS = _ROLES | {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+# Where the turns of a dialogue stand, and what a turn's role and content are called.
+_DIALOGUES = (
+    ("turns", "role", "content"),
+    ("messages", "role", "content"),
+    ("conversations", "from", "value"),
+)
 _LARGEST_CELL = 1 << 27
 
 
@@ -89,15 +96,27 @@ def files_of_folder(folder: Path) -> list[Path]:
             str(folder / part.name) for part in sorted(folder.iterdir()) if part.is_dir()
         )
         raise CorpusError(f"{folder} holds several splits of a data set: name one of {splits}")
-    is_data_set = (folder / "dataset_info.json").exists()
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    if is_data_set:
-        found = [p for p in found if p.suffix in KINDS["parquet"]]
+    if (folder / "dataset_info.json").exists():
+        found = _tables_of_data_set(folder)
+    else:
+        found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     if not found:
         raise CorpusError(f"{folder} holds no file to read")
     for path in found:
         kind_of(path)
     return found
+
+
+def _tables_of_data_set(folder: Path) -> list[Path]:
+    """Those that `save_to_disk` names: what was computed from it later may lie beside, cached."""
+    state = folder / "state.json"
+    if not state.exists():
+        return sorted(p for p in folder.iterdir() if p.suffix in KINDS["parquet"])
+    try:
+        names = [each["filename"] for each in json.loads(state.read_text("utf-8"))["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"{state} names no _data_files: save the data set again") from error
+    return [folder / Path(name).name for name in names]
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -154,9 +173,11 @@ def read_records(path: Path, kind: str, *, column: str, key: str) -> Iterator[Do
             raise CorpusError(f"{path}: must hold an array of objects")
         for number, item in enumerate(value, 1):
             yield document_of(item, f"{path}, object {number}", key)
+    elif kind == "parquet":
+        yield from _parquet_documents(path, column)
     else:
-        rows = _parquet_cells(path, column) if kind == "parquet" else _cells(path, kind, column)
-        yield from (Document(text=cell.strip()) for cell in rows if cell.strip())
+        cells = _cells(path, kind, column)
+        yield from (Document(text=cell.strip()) for cell in cells if cell.strip())
 
 
 def _parsed(where: str, text: str) -> Any:
@@ -171,11 +192,7 @@ def document_of(value: Any, where: str, key: str = "text") -> Document:
     if isinstance(value, dict):
         if isinstance(value.get(key), str):
             return Document(text=value[key])
-        for name, role, content in (
-            ("turns", "role", "content"),
-            ("messages", "role", "content"),
-            ("conversations", "from", "value"),
-        ):
+        for name, role, content in _DIALOGUES:
             turns = value.get(name)
             if isinstance(turns, list) and turns:
                 return Document(turns=tuple(_turn(turn, role, content, where) for turn in turns))
@@ -230,7 +247,7 @@ def _place(path: Path, names: list[str], column: str) -> int:
     return names.index(wanted)
 
 
-def _parquet_cells(path: Path, column: str) -> Iterator[str]:
+def _parquet_documents(path: Path, column: str) -> Iterator[Document]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -241,20 +258,36 @@ def _parquet_cells(path: Path, column: str) -> Iterator[str]:
     try:
         if path.suffix == ".arrow":
             with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
-                yield from _batch_cells(path, stream.schema.names, stream, column)
+                yield from _rows_of_batches(path, stream.schema.names, stream, column)
         else:
             table = pq.ParquetFile(path)
-            yield from _batch_cells(path, table.schema_arrow.names, table.iter_batches(), column)
+            names = table.schema_arrow.names
+            yield from _rows_of_batches(path, names, table.iter_batches(), column)
     except (OSError, pa.ArrowInvalid) as error:
         raise CorpusError(f"{path} cannot be read: {error}") from error
 
 
-def _batch_cells(
+def _rows_of_batches(
     path: Path, names: list[str], batches: Iterable[Any], column: str
-) -> Iterator[str]:
-    place = _place(path, names, column)
+) -> Iterator[Document]:
+    """A document a row: of the column named, or the dialogue where there is no column of text."""
+    dialogues = [name for name, *_ in _DIALOGUES if name in names and column in ("", name)]
+    dialogue = "" if "text" in names and not column else next(iter(dialogues), "")
+    place = names.index(dialogue) if dialogue else _place(path, names, column)
+    number = 0
     for batch in batches:
         for cell in batch.column(place).to_pylist():
-            if cell is not None and not isinstance(cell, str):
+            number += 1
+            if dialogue and cell:
+                yield document_of({dialogue: _listed(cell)}, f"{path}, row {number}")
+            elif cell and not isinstance(cell, str):
                 raise CorpusError(f"{path}: column {names[place]!r} holds no text")
-            yield cell or ""
+            elif isinstance(cell, str) and cell.strip():
+                yield Document(text=cell.strip())
+
+
+def _listed(turns: Any) -> Any:
+    """Turns as a list of objects; older data sets hold an object of lists."""
+    if not isinstance(turns, dict):
+        return turns
+    return [dict(zip(turns, values, strict=True)) for values in zip(*turns.values(), strict=True)]

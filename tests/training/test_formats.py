@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import zstandard
 
 from training.corpus import CorpusError, Document, Turn, parse_source, parse_sources, read_sources
 
+SAVED = Path(__file__).parent / "saved_data_sets"
 TALK = (Turn("user", "Hi!"), Turn("assistant", "Hello."))
 
 
@@ -67,19 +69,50 @@ def test_packed_files_are_unpacked(tmp_path: Path) -> None:
     assert texts(tmp_path / "a.txt.gz", tmp_path / "b.txt.zst") == ["one\n", "two\nthree\n"]
 
 
-def test_parquet_and_saved_data_sets_are_read(tmp_path: Path) -> None:
+def test_parquet_is_read(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="parquet is read with pyarrow, an extra")
     pq = pytest.importorskip("pyarrow.parquet", reason="parquet is read with pyarrow, an extra")
-    table = pa.table({"text": ["one", "two"], "id": [1, 2]})
+    table = pa.table({"text": ["one", None, " two "], "id": [1, 2, 3], "body": ["a", "b", "c"]})
     pq.write_table(table, tmp_path / "t.parquet")
-    folder = tmp_path / "data_set"
-    folder.mkdir()
-    (folder / "dataset_info.json").write_text("{}")
-    with pa.ipc.new_stream(str(folder / "data-00000-of-00001.arrow"), table.schema) as stream:
-        stream.write_table(table)
-    assert texts(tmp_path / "t.parquet") == texts(folder) == ["one", "two"]
+    assert texts(tmp_path / "t.parquet") == ["one", "two"]
+    assert texts(f"{tmp_path / 't.parquet'}@column=body") == ["a", "b", "c"]
     with pytest.raises(CorpusError, match="column 'id' holds no text"):
         read(f"{tmp_path / 't.parquet'}@column=id")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(CorpusError, match=r"bad.parquet cannot be read"):
+        read(tmp_path / "bad.parquet")
+
+
+def test_folders_that_datasets_saved_are_read_without_it(tmp_path: Path) -> None:
+    """Written by the library itself: shards in their order, and not what it cached beside them."""
+    pytest.importorskip("pyarrow", reason="data sets are read with pyarrow, an extra")
+    assert texts(SAVED / "shards") == [f"line {k} of the set" for k in range(6)]
+    assert read(SAVED / "talk") == read(SAVED / "talk.parquet") == [Document(turns=TALK)]
+    assert texts(SAVED / "both" / "test") == ["line 0 of the set"]
+    with pytest.raises(CorpusError, match=r"several splits .* name one of .*both/test, .*/train"):
+        read(SAVED / "both")
+    shutil.copytree(SAVED / "talk", tmp_path / "talk")
+    (tmp_path / "talk" / "state.json").write_text("{}")
+    with pytest.raises(CorpusError, match="names no _data_files"):
+        read(tmp_path / "talk")
+
+
+def test_turns_kept_as_columns_are_turns(tmp_path: Path) -> None:
+    """Older versions of `datasets` keep a list of objects as an object of lists."""
+    pa = pytest.importorskip("pyarrow", reason="parquet is read with pyarrow, an extra")
+    pq = pytest.importorskip("pyarrow.parquet", reason="parquet is read with pyarrow, an extra")
+    turns = {"from": ["human", "gpt"], "value": ["Hi!", "Hello."]}
+    pq.write_table(pa.table({"conversations": [turns], "id": [1]}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == [Document(turns=TALK)]
+
+
+def test_without_pyarrow_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "t.parquet").write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"needs pyarrow: pip install 'lstm-serve\[data\]'"):
+        read(tmp_path / "t.parquet")
 
 
 def test_folders_and_patterns_are_spelled_out_in_order(tmp_path: Path) -> None:
