@@ -29,7 +29,9 @@ EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn user mistakes into one clear line; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments, argparse.Namespace(command=arguments))
+    # Standard input with options, "-@lines", would pass for an option itself.
+    typed = [f"./{each}" if each.startswith("-@") else each for each in arguments]
+    options = _parser().parse_args(typed, argparse.Namespace(command=arguments))
     try:
         status: int = options.run(options)
     except (ValueError, RuntimeError, OSError) as error:

@@ -98,7 +98,7 @@ def parse_source(argument: str, default: Source | None = None) -> Source:
     if source.turns and (source.lines or source.resolved_kind not in ("jsonl", "json")):
         raise CorpusError(f"{argument}: turns goes with dialogues in .jsonl, and not with lines")
     many = source.repeat > 1 or len(source.asr_shares) > 1
-    if name == "-" and many:
+    if str(source.path) == "-" and many:
         raise CorpusError(f"{argument}: standard input can be read once only")
     return source
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -197,7 +198,10 @@ class Trainer:
         def interrupt(*_: object) -> None:
             self.interrupted = True
 
-        before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        # Signals reach the main thread only; a run in another one is not interrupted by them.
+        is_main = threading.current_thread() is threading.main_thread()
+        signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        before = {s: signal.signal(s, interrupt) for s in signals}
         torch.set_flush_denormal(True)  # vanishing probabilities would cost 50 times the time
         try:
             yield

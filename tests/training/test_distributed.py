@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,15 +41,69 @@ def run_alone(files: dict[str, Path], out: Path, *sets: str) -> None:
     assert main(train_arguments(files, out, sets=(*SETS, *sets))) == 0
 
 
+# A worker that dies in the first round, after the run was saved; torchrun starts all of them again.
+DIES = """
+import os, signal, sys
+from training.__main__ import main
+from training.learner import Learner
+
+step = Learner.step
+
+def counted(self):
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if first and os.environ["RANK"] == "1" and self.state.progress.step == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self)
+
+Learner.step = counted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def run_two(files: dict[str, Path], out: Path, *options: str, sets: tuple[str, ...] = ()) -> str:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "training", *train_arguments(files, out, *options, sets=(*SETS, *sets))]
+    """Two launchers of one process each, as on two machines, that call the first by two names."""
+    arguments = train_arguments(files, out, *options, sets=(*SETS, *sets))
+    return launch(("127.0.0.1", "localhost"), ["-m", "training", *arguments])
+
+
+def launch(addresses: tuple[str, str], program: list[str], *options: str) -> str:
+    """What the first node prints; node k reaches the first one at `addresses[k]`."""
+    family = socket.AF_INET6 if ":" in addresses[0] else socket.AF_INET
+    with socket.socket(family) as free:
+        free.bind((addresses[0], 0))
+        port = free.getsockname()[1]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    nodes = []
+    for rank, address in enumerate(addresses):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2"]
+        command += [f"--node-rank={rank}", "--nproc-per-node=1", *options]
+        command += [f"--master-addr={address}", f"--master-port={port}", *program]
+        nodes.append(
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        said = [node.communicate(timeout=100) for node in nodes]
+    finally:
+        for node in nodes:
+            node.kill()
+    assert [node.returncode for node in nodes] == [0, 0], said
+    return "".join(out for out, _ in said)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def curve(out: Path, key: str) -> list[float]:
@@ -65,6 +120,40 @@ def test_two_processes_take_the_path_of_one(sentences: dict[str, Path], tmp_path
     for name, tensor in one.items():
         assert np.abs(two[name] - tensor).max() < 1e-3 * np.abs(tensor).max()
     assert printed.count("checkpoint:") == 1, "only one process speaks and writes"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no loopback of IPv6")
+def test_nodes_may_meet_over_ipv6(sentences: dict[str, Path], tmp_path: Path) -> None:
+    arguments = train_arguments(sentences, tmp_path / "two", sets=SETS)
+    launch(("::1", "::1"), ["-m", "training", *arguments])
+    run_alone(sentences, tmp_path / "one")
+    assert curve(tmp_path / "two", "loss") == pytest.approx(
+        curve(tmp_path / "one", "loss"), rel=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_run_again_that_lost_a_process(
+    sentences: dict[str, Path], tmp_path: Path
+) -> None:
+    """`--max-restarts` and `--resume` together: all go on from the last save."""
+    (tmp_path / "dies.py").write_text(DIES)
+    sets = (*SETS, "loop.save_seconds=0.01")
+    arguments = train_arguments(sentences, tmp_path / "two", "--resume", sets=sets)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["--max-restarts=1", str(tmp_path / "dies.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing to resume" in done.stdout, "the first round began from nothing"
+    assert done.stdout.count("nothing to resume") == 1, "the second did not"
+    run_alone(sentences, tmp_path / "one")
+    assert curve(tmp_path / "two", "loss") == pytest.approx(
+        curve(tmp_path / "one", "loss"), rel=1e-4
+    )
 
 
 @pytest.mark.slow

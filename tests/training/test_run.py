@@ -14,6 +14,7 @@ import pytest
 
 from models.checkpoint import load_checkpoint
 from models.tokenizer import Tokenizer
+from service.language_model import LanguageModel
 from tests.training.small_runs import train_arguments
 from training.__main__ import main
 from training.config import load_config
@@ -200,3 +201,5 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert "everything is saved. To go on, repeat the command with --resume." in stdout
     state = json.loads((tmp_path / "model.run" / "state" / "state.json").read_text())
     assert state["progress"]["step"] >= 20
+    with LanguageModel.load(tmp_path / "model") as model:  # what it left can be used
+        assert model.score("the cat sees the moon .").perplexity > 1
