@@ -2,11 +2,11 @@
 
     python -m benchmarks.forgetting --data CORPORA --work runs/forgetting [--save]
 
-The domain is 4,000 sentences of MedQuAD's answers, drawn with a fixed seed; 1,000 of its test files
+The domain is 1,000 sentences of MedQuAD's answers, drawn with a fixed seed; 1,000 of its test files
 measure what was won. What is lost is measured on the first lines of test texts of the base's own
 corpora. Both in bits a byte, every line by itself. Each variant is `lstm-train adapt --epochs 2
 --rate 3e-3`, so that all read the domain as often and learn at one rate, the one that adapt finds
-there by itself; about four minutes each on one core. Folders that are there already are only
+there by itself; one or two minutes each on one core. Folders that are there already are only
 measured again.
 """
 
@@ -31,7 +31,7 @@ PICTURE = PROJECT / "docs" / "forgetting.png"
 _SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z])")
 _OWN = ("wikitext-2", "english-novels", "common-voice-sentences/en")
 _OWN_LINES = 400
-_LEARNT, _TESTED = 4000, 1000
+_LEARNT, _TESTED = 1000, 1000
 _EPOCHS, _RATE = 2.0, 3e-3
 
 

@@ -1,4 +1,4 @@
-"""Word n-grams with interpolated modified Kneser-Ney smoothing, written as an ARPA file.
+"""N-grams with interpolated modified Kneser-Ney smoothing, of words or of any numbers.
 
 Chen and Goodman 1998, "An empirical study of smoothing techniques for language modeling", with the
 estimates and the treatment of `<s>` and `<unk>` of lmplz (Heafield et al. 2013): lower orders count
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
@@ -28,15 +28,27 @@ _FALLBACK = np.array([0.0, 0.5, 1.0, 1.5])  # lmplz's --discount_fallback
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The n-grams of one order.
+    """The n-grams of one order, sorted.
 
-    words: (G, n) word numbers. probability: (G,). backoff: (G,), what a longer n-gram's missing
-    word is multiplied by; NaN where nothing follows.
+    keys: (G,) each one's first n-1 words' place among the n-grams one shorter, times the size of
+    the vocabulary, plus its last word. probability: (G,). backoff: (G,), what a longer n-gram's
+    missing word is multiplied by; NaN where nothing follows. text, first: where each stands, (G,).
     """
 
-    words: Ints
+    length: int
+    keys: Ints
     probability: Floats
     backoff: Floats
+    text: Ints
+    first: Ints
+
+    @property
+    def words(self) -> Ints:
+        """(G, n) word numbers."""
+        if self.length == 1:  # words that stand nowhere are among them
+            return self.keys[:, None]
+        found: Ints = self.text[self.first[:, None] + np.arange(self.length)]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,40 +89,44 @@ def estimate(
     """
     if order < 2:
         raise ValueError(f"an n-gram model is of order 2 at least, not {order}")
-    vocabulary, text, sentence = _number(sentences)
-    levels = [_unigrams(text, len(vocabulary))]
+    vocabulary, text = _number(sentences)
+    return NGramModel(vocabulary, estimate_numbers(text, len(vocabulary), order, prune=prune))
+
+
+def estimate_numbers(
+    text: Ints, vocabulary: int, order: int = 5, *, prune: Sequence[int] = ()
+) -> list[Order]:
+    """The orders of a model of numbers (T,) below `vocabulary`; a sentence starts at every 0.
+
+    What starts a sentence is never predicted. ValueError for no text.
+    """
+    if not len(text):
+        raise ValueError("an n-gram model needs at least one word")
+    levels = [_unigrams(text, vocabulary)]
+    sentence = np.cumsum(text == 0)
     for n in range(2, order + 1):
-        levels.append(_longer(levels[-1], text, sentence, n, len(vocabulary)))
+        levels.append(_longer(levels[-1], text, sentence, n, vocabulary))
     thresholds = [0] + [_threshold(prune, n) for n in range(2, order + 1)]
-    return NGramModel(vocabulary, _smooth(levels, thresholds, len(vocabulary)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Grams:
-    """Different n-grams. words: (G, n); first: (G,) a place where each stands; number: (T,) the
-    n-gram that starts at each place of the text, -1 where a sentence ends too soon."""
-
-    words: Ints
-    first: Ints
-    number: Ints
+    return _smooth(levels, thresholds, text, vocabulary)
 
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """`_Grams` with what estimation needs: (G,) how often each was seen, and the numbers of its
-    first n-1 and last n-1 words among the n-grams one shorter."""
+    """Different n-grams: (G,) a place where each stands, how often it was seen, and the numbers of
+    its first n-1 and last n-1 words among the n-grams one shorter. number: (T,) the n-gram that
+    starts at each place of the text, -1 where a sentence ends too soon."""
 
-    grams: _Grams
+    first: Ints
+    number: Ints
     count: Ints
     prefix: Ints
     suffix: Ints
 
 
-def _number(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Ints, Ints]:
-    """Vocabulary, the text with its sentences' marks as word numbers, each place's sentence."""
+def _number(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Ints]:
+    """Vocabulary, and the text with its sentences' marks as word numbers."""
     numbers = {word: number for number, word in enumerate(_RESERVED)}
     flat: list[int] = []
-    lengths: list[int] = []
     for words in sentences:
         for word in words:
             if word in _RESERVED:
@@ -118,20 +134,17 @@ def _number(sentences: Iterable[Sequence[str]]) -> tuple[list[str], Ints, Ints]:
         flat.append(0)
         flat.extend(numbers.setdefault(word, len(numbers)) for word in words)
         flat.append(1)
-        lengths.append(len(words) + 2)
-    if not lengths:
+    if not flat:
         raise ValueError("there is no sentence to count")
-    text = np.array(flat, np.int64)
-    return list(numbers), text, np.repeat(np.arange(len(lengths)), lengths)
+    return list(numbers), np.array(flat, np.int64)
 
 
 def _unigrams(text: Ints, vocabulary: int) -> _Level:
     """Every word, those without count too: `<unk>`."""
     first = np.zeros(vocabulary, np.int64)
     first[text[::-1]] = np.arange(len(text))[::-1]
-    grams = _Grams(np.arange(vocabulary)[:, None], first, text)
     nothing = np.zeros(vocabulary, np.int64)
-    return _Level(grams, np.bincount(text, minlength=vocabulary), nothing, nothing)
+    return _Level(first, text, np.bincount(text, minlength=vocabulary), nothing, nothing)
 
 
 def _longer(shorter: _Level, text: Ints, sentence: Ints, n: int, vocabulary: int) -> _Level:
@@ -139,32 +152,26 @@ def _longer(shorter: _Level, text: Ints, sentence: Ints, n: int, vocabulary: int
     number = np.full(len(text), -1, np.int64)
     last = len(text) - n + 1
     places = np.flatnonzero(sentence[:last] == sentence[n - 1 :]) if last > 0 else text[:0]
-    keys = shorter.grams.number[places] * vocabulary + text[places + n - 1]
+    keys = shorter.number[places] * vocabulary + text[places + n - 1]
     _, first, inverse, count = np.unique(
         keys, return_index=True, return_inverse=True, return_counts=True
     )
     first = places[first]
     number[places] = inverse
-    words = text[first[:, None] + np.arange(n)]
-    return _Level(
-        _Grams(words, first, number),
-        count,
-        shorter.grams.number[first],
-        shorter.grams.number[first + 1],
-    )
+    return _Level(first, number, count, shorter.number[first], shorter.number[first + 1])
 
 
 def _threshold(prune: Sequence[int], n: int) -> int:
     return prune[min(n, len(prune)) - 1] if prune else 0
 
 
-def _adjusted(level: _Level, longer: _Level | None) -> Ints:
+def _adjusted(level: _Level, longer: _Level | None, text: Ints) -> Ints:
     """How many different words stand before each n-gram; its count at a sentence's start, and in
     the highest order."""
     if longer is None:
         return level.count
     different = np.bincount(longer.suffix, minlength=len(level.count))
-    return np.where(level.grams.words[:, 0] == 0, level.count, different)
+    return np.where(text[level.first] == 0, level.count, different)
 
 
 def _discounts(counts: Ints) -> Floats:
@@ -173,19 +180,21 @@ def _discounts(counts: Ints) -> Floats:
     if min(n1, n2, n3) > 0:
         y = n1 / (n1 + 2 * n2)
         found = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-        if (found[1:] > 0).all():
+        if (found[1:] >= 0).all() and (found[1:] <= [1, 2, 3]).all():
             return found
     return _FALLBACK  # too little text for the estimate, or one repeated as a whole
 
 
-def _smooth(levels: Sequence[_Level], thresholds: Sequence[int], vocabulary: int) -> list[Order]:
+def _smooth(
+    levels: Sequence[_Level], thresholds: Sequence[int], text: Ints, vocabulary: int
+) -> list[Order]:
     """Probabilities from the lowest order up, then what pruning leaves."""
-    probability = np.full(1, 1.0 / (vocabulary - 1))  # uniform; `<s>` is never predicted
+    probability = np.full(1, 1.0 / (vocabulary - 1))  # uniform; what starts is never predicted
     found: list[Order] = []
     kept_before = np.ones(1, np.bool_)
     for n, level in enumerate(levels, 1):
         longer = levels[n] if n < len(levels) else None
-        counts = _adjusted(level, longer)
+        counts = _adjusted(level, longer, text)
         if n == 1:
             counts = np.where(np.arange(vocabulary) == 0, 0, counts)
         left = counts - _discounts(counts)[np.minimum(counts, 3)]
@@ -198,14 +207,15 @@ def _smooth(levels: Sequence[_Level], thresholds: Sequence[int], vocabulary: int
         backoff = 1.0 - np.bincount(level.prefix, share, contexts)
         if found:
             has_more = np.bincount(level.prefix[kept], minlength=contexts) > 0
-            found[-1] = _with_backoff(found[-1], np.where(has_more, backoff, np.nan), kept_before)
+            weight = np.where(has_more, backoff, np.nan)[kept_before]
+            found[-1] = replace(found[-1], backoff=weight)
         probability = share + backoff[level.prefix] * probability[level.suffix]
         if n == 1:
             probability[0] = 0.0
-        found.append(Order(level.grams.words[kept], probability[kept], np.full(kept.sum(), np.nan)))
+        last = text[level.first[kept] + n - 1] if n > 1 else np.arange(vocabulary)
+        place = np.cumsum(kept_before) - 1  # among those that are left
+        keys = place[level.prefix[kept]] * vocabulary + last
+        nothing = np.full(len(keys), np.nan)
+        found.append(Order(n, keys, probability[kept], nothing, text, level.first[kept]))
         kept_before = kept
     return found
-
-
-def _with_backoff(order: Order, backoff: Floats, kept: NDArray[np.bool_]) -> Order:
-    return Order(order.words, order.probability, backoff[kept])

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from models.checkpoint import Checkpoint, num_parameters
 from models.tokenizer import Tokenizer
 from training.evaluate import model_of
-from training.ngram import KneserNey, unigram_logprobs
 from training.plots import new_figure
 from training.report_forms import SAMPLE_SEEDS, SAMPLE_TEMPERATURE, Report, Table
 from training.scoring import sample_documents, split_documents, token_losses
 from training.shards import Shard
+from training.yardsticks import ngram_logprobs, unigram_logprobs
 
 VALID_TOKENS = 30_000
 _NGRAM_TOKENS = 40_000_000
@@ -95,12 +95,16 @@ def build_report(
     losses = token_losses(model, held_out.documents)
     ids = np.concatenate([np.array(document) for document in held_out.documents])
     learnt = train.read(_NGRAM_TOKENS)
-    ngram = KneserNey(
-        learnt, vocab_size=tokenizer.vocab_size, bos_id=tokenizer.bos_id, order=_NGRAM_ORDER
+    ngram = ngram_logprobs(
+        learnt,
+        ids,
+        vocab_size=tokenizer.vocab_size,
+        bos_id=tokenizer.bos_id,
+        order=_NGRAM_ORDER,
     )
     rows = {"this model": _figures(held_out, held_out.counted(losses))}
     for name, logprobs in (
-        (f"Kneser-Ney {_NGRAM_ORDER}-gram", ngram.logprobs(ids)),
+        (f"Kneser-Ney {_NGRAM_ORDER}-gram", ngram),
         ("unigram", unigram_logprobs(learnt, ids, tokenizer.vocab_size)),
     ):
         rows[name] = _figures(held_out, held_out.counted(_by_document(-logprobs, held_out)))
