@@ -7,7 +7,7 @@ shell's history, they can be read all the same: files are the better place for k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _SELF = Path("/proc/self")
@@ -22,12 +22,20 @@ def hide_arguments(secrets: Iterable[str]) -> bool:
         start, end = int(words[_ARG_START]), int(words[_ARG_END])
         with (_SELF / "mem").open("r+b", buffering=0) as memory:
             memory.seek(start)
-            line = shown = memory.read(end - start)
-            for secret in secrets:
-                shown = shown.replace(secret.encode(), b"*" * len(secret.encode()))
+            line = memory.read(end - start)
+            hidden = {secret.encode() for secret in secrets}
+            shown = b"\0".join(_shown(argument, hidden) for argument in line.split(b"\0"))
             if shown != line:
                 memory.seek(start)
                 memory.write(shown)
     except (OSError, ValueError, IndexError):
         return False
     return True
+
+
+def _shown(argument: bytes, hidden: Collection[bytes]) -> bytes:
+    """An argument, of the same length; a secret may be all of it, or what an option is set to."""
+    option, sign, value = argument.partition(b"=")
+    if argument in hidden:
+        return b"*" * len(argument)
+    return option + sign + b"*" * len(value) if value in hidden and sign else argument

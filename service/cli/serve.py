@@ -32,8 +32,14 @@ def _serve(**given: Any) -> None:
 
     Each option is also an environment variable: LSTM_SERVE_PORT for --port.
     """
-    signal.signal(signal.SIGTERM, _end)  # the server has a handler of its own, once it is there
-    settings = read_settings(given)
+    before = signal.signal(signal.SIGTERM, _end)  # the server has its own, once it is there
+    try:
+        _start(read_settings(given))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(settings: Settings) -> None:
     hide_arguments(secrets_of(settings))
     if not settings.model.is_dir():
         raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")

@@ -49,7 +49,7 @@ def children(pid: int) -> list[int]:
 
 
 def test_nobody_who_lists_processes_reads_a_key(folder: Path) -> None:
-    with started(folder, "--api-key", KEY, "--state-key", STATE_KEY) as process:
+    with started(folder, "--api-key", KEY, f"--state-key={STATE_KEY}") as process:
         announced_address(process)
         (engine,) = children(process.pid)
         for pid in (process.pid, engine):
