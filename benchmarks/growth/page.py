@@ -21,9 +21,9 @@ PLOTS = "growth"  # folder beside the page
 Curve = Mapping[str, Sequence[float]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Chart:
-    """One plot: curves by name with what the legend says, over `across`; cost is of `unit`."""
+    """One plot over `across`; cost is of `unit`. curves: by name, with what the legend says."""
 
     name: str
     title: str
@@ -31,50 +31,33 @@ class Chart:
     unit: str
     curves: Mapping[str, str]
 
+    @classmethod
+    def single(cls, name: str, title: str, across: str, unit: str) -> Chart:
+        """Of one curve that is named as the plot is."""
+        return cls(name, title, across, unit, {name: unit})
 
+
+_HISTORY = {"history_read": "token read", "history_answer": "token generated after it"}
+_TURNS = {"conversations_open": "opening turn", "conversations_return": "a further turn"}
 CHARTS = (
+    Chart.single("streams", "Streams at once", "streams", "generated token"),
     Chart(
-        name="streams",
-        title="Streams at once",
-        across="streams",
-        unit="generated token",
-        curves={"streams": "generated token"},
+        "history",
+        "Length of a conversation behind a state token",
+        "tokens of history",
+        "token",
+        _HISTORY,
     ),
+    Chart.single("texts", "Length of one text to score", "bytes", "byte"),
+    Chart.single("lists", "Length of one N-best list", "hypotheses", "hypothesis"),
     Chart(
-        name="history",
-        title="Length of a conversation behind a state token",
-        across="tokens of history",
-        unit="token",
-        curves={"history_read": "token read", "history_answer": "token generated after it"},
+        "conversations",
+        "Conversations kept open by state tokens",
+        "conversations",
+        "turn",
+        _TURNS,
     ),
-    Chart(
-        name="texts",
-        title="Length of one text to score",
-        across="bytes",
-        unit="byte",
-        curves={"texts": "byte"},
-    ),
-    Chart(
-        name="lists",
-        title="Length of one N-best list",
-        across="hypotheses",
-        unit="hypothesis",
-        curves={"lists": "hypothesis"},
-    ),
-    Chart(
-        name="conversations",
-        title="Conversations kept open by state tokens",
-        across="conversations",
-        unit="turn",
-        curves={"conversations_open": "opening turn", "conversations_return": "a further turn"},
-    ),
-    Chart(
-        name="replicas",
-        title="Replicas, all cores",
-        across="replicas",
-        unit="generated token",
-        curves={"replicas": "generated token"},
-    ),
+    Chart.single("replicas", "Replicas, all cores", "replicas", "generated token"),
 )
 
 
