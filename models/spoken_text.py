@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_NOT_SPOKEN = re.compile(r"(?!(?<=\w)['’](?=\w))[^\w\s]|_")
+_NOT_SPOKEN = re.compile(r"(?!(?<=[^\W_])['’](?=[^\W_]))[^\w\s]|_")
 
 
 def asr_text(text: str) -> str:

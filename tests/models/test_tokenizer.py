@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models import tokenizer as tokenizer_module
-from models.pretokenize import MAX_WORD, SPACE_SIGN, chunks, split_pending
+from models.pretokenize import MAX_WORD, SPACE_SIGN
 from models.sentencepiece_model import (
     ASSISTANT,
     BOS,
@@ -247,25 +247,7 @@ def test_begins_word_tells_where_a_word_has_ended(tokenizer: Tokenizer) -> None:
         tokenizer.begins_word[0] = False
 
 
-# --- chunks and seams --------------------------------------------------------------------------
-
-
-@given(text=TEXTS, continuation=st.booleans())
-def test_chunks_are_bounded_and_spell_the_lines(text: str, continuation: bool) -> None:
-    found = chunks(text, continuation=continuation)
-    assert all(0 < len(chunk) <= MAX_WORD + 1 for chunk in found)
-    lines = text.split("\n")
-    dummy = [" " if line and (i > 0 or not continuation) else "" for i, line in enumerate(lines)]
-    prefixed = "\n".join(space + line for space, line in zip(dummy, lines, strict=True))
-    assert "".join(found) == prefixed
-
-
-def test_chunks_by_hand() -> None:
-    assert chunks("The cat\n\n sat  on") == [
-        *(" The", " cat", "\n", "\n", " ", " sat", " ", " on"),
-    ]
-    assert chunks(f"a {SPACE_SIGN}b ") == [" a", " ", SPACE_SIGN, "b", " "]
-    assert chunks("x" * 70) == [" " + "x" * 32, "x" * 32, "x" * 6]
+# --- seams ---------------------------------------------------------------------------------
 
 
 @given(before=TEXTS, after=TEXTS, continuation=st.booleans())
@@ -297,17 +279,6 @@ def test_a_text_arriving_in_parts_is_the_text_sent_whole(
         pending = rest
     ids += tokenizer.encode(pending, continuation=not line_start)
     assert ids == tokenizer.encode("".join(parts))
-
-
-@given(text=TEXTS)
-def test_what_is_pending_is_short_and_can_still_change(text: str) -> None:
-    _, pending = split_pending(text)
-    assert len(pending) <= MAX_WORD
-    so_far, later = chunks(text), chunks(text + "x")
-    assert (later[: len(so_far)] != so_far) == bool(pending)
-    # No more is pending than the one chunk that changes.
-    assert later[: len(so_far) - 1] == so_far[:-1]
-    assert so_far[-1:] == [] or so_far[-1].endswith(pending)
 
 
 # --- normalisers -------------------------------------------------------------------------------

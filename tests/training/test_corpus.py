@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.spoken_text import asr_text
 from training.corpus import (
     CorpusError,
     Document,
@@ -137,12 +136,6 @@ def test_options_of_a_source() -> None:
 def test_an_unknown_option_lists_the_known(option: str) -> None:
     with pytest.raises(CorpusError, match=f"unknown option '{option}'; choose from lines, turns"):
         parse_source(f"a.txt@{option}")
-
-
-def test_spoken_text_keeps_words_and_inner_apostrophes() -> None:
-    assert asr_text("Don’t “stop” -- it's 5 o'clock!\nÉté_fini; 'tis") == (
-        "don't stop it's 5 o'clock\nété fini tis"
-    )
 
 
 def test_shares_and_repeats_render_as_many_documents_as_they_say(tmp_path: Path) -> None:
