@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 
 from models.pretokenize import MAX_WORD, SPACE_SIGN, chunks, line_start_after, split_pending
 
-FRAGMENTS = ["the", " ", "  ", "\n", "\n\n", SPACE_SIGN, "\t", "é", "猫", "x" * 31, "y" * 32, "z" * 70]
+FRAGMENTS = [
+    "the",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    SPACE_SIGN,
+    "\t",
+    "é",
+    "猫",
+    "x" * 31,
+    "y" * 32,
+    "z" * 70,
+]
 TEXTS = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=4), max_size=12).map("".join)
 
 

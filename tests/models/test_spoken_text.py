@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from models.spoken_text import asr_text
 
 # Without a letter whose lower case is two characters, of which the second is none (İ).
-TEXTS = st.text(st.characters(exclude_characters="İ"), max_size=60) | st.text("aB'’-_ .,\t\n3É!", max_size=40)
+TEXTS = st.text(st.characters(exclude_characters="İ"), max_size=60) | st.text(
+    "aB'’-_ .,\t\n3É!", max_size=40
+)
 
 
 def test_spoken_text_keeps_words_and_inner_apostrophes() -> None:

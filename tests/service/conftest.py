@@ -47,6 +47,17 @@ def lstm(tokenizer: Tokenizer) -> PlainLSTM:
     return PlainLSTM.random(config, seed=1)
 
 
+@pytest.fixture(scope="session")
+def tiny_folder(
+    lstm: PlainLSTM, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The small LSTM as a checkpoint, for what loads one; `lstm` is then its oracle."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    saved = Checkpoint(model=lstm.config, weights=dict(lstm.weights), tokenizer=tokenizer)
+    save_checkpoint(saved, folder)
+    return folder
+
+
 @pytest.fixture
 def engine(lstm: PlainLSTM, tokenizer: Tokenizer) -> PlainEngine:
     spellings = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)]

@@ -69,24 +69,6 @@ def test_scores_are_those_of_the_service(model: LanguageModel, ask: Any) -> None
         ]
 
 
-def test_the_words_own_ends_are_in_their_surprisal(model: LanguageModel) -> None:
-    text = "The old man, who had been waiting, sat down."
-    words = model.surprisals(text)
-    assert [word.word for word in words] == text.split()
-    for number, word in enumerate(words):
-        before = " ".join(text.split()[:number])
-        # The same by brute force: P(word and its end | before), given that a word begins there.
-        asked = model.next_word(before, top_k=0, words=[word.word])
-        expected = asked.words[0].logprob - asked.context_end_logprob
-        if number:
-            assert word.logprob == pytest.approx(expected, abs=1e-5)
-    assert model.surprisals(" \n ") == []
-
-
-def test_one_text_is_scored_as_one_of_many(model: LanguageModel) -> None:
-    assert model.score(TEXTS[0]) == model.score(TEXTS)[0]
-
-
 def test_what_comes_next_is_that_of_the_service(model: LanguageModel, ask: Any) -> None:
     tokens, words = ask(
         ("/v1/next-token", {"context": CONTEXT, "top_k": 3, "tokens": ["▁the"], "full": True}),
@@ -148,21 +130,6 @@ def test_a_state_goes_on_where_the_text_stood(model: LanguageModel) -> None:
     second = model.score(" the door and went into the room.", state=first.state)
     assert math.isclose(first.logprob + second.logprob, whole.logprob, rel_tol=1e-12)
     assert begun.logprob > whole.logprob
-
-
-def test_advancing_many_states_is_scoring_each(model: LanguageModel) -> None:
-    states = [model.state(text) for text in ("the cat", "a dog", "")]
-    words = [" sat", " ran away", "no"]
-    advanced = model.advance(states, words)
-    for state, word, step in zip(states, words, advanced, strict=True):
-        assert step.logprob == model.score(word, state=state, eos=False).logprob
-    further = model.advance([step.state for step in advanced], [" down"] * 3)
-    whole = model.score("the cat sat down", eos=False).logprob
-    assert math.isclose(
-        model.score("the cat", eos=False).logprob + advanced[0].logprob + further[0].logprob,
-        whole,
-        rel_tol=1e-12,
-    )
 
 
 def test_a_conversation_goes_on_from_its_state(model: LanguageModel) -> None:

@@ -43,6 +43,44 @@ def server_of(model: ServedModel, settings: Settings) -> Server:
     return Server(app, app.state.context)
 
 
+def test_a_free_port_takes_connections_at_once() -> None:
+    with open_socket(Settings(port=0)) as listener:
+        host, port = listener.getsockname()
+        assert host == "127.0.0.1"
+        with socket.create_connection((host, port), timeout=5):
+            connection, _ = listener.accept()
+            connection.close()
+
+
+def test_a_port_in_use_is_told_with_its_address() -> None:
+    with open_socket(Settings(port=0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ListenError, match=rf"cannot listen on 127.0.0.1, port {port}: .*in use"
+        ):
+            open_socket(Settings(port=port))
+
+
+def test_a_port_that_was_just_used_can_be_taken_again() -> None:
+    """A connection that the server closed lingers for a minute; a restart must not wait for it."""
+    with open_socket(Settings(port=0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            connection, _ = listener.accept()
+            connection.close()
+            assert client.recv(1) == b""
+    open_socket(Settings(port=port)).close()
+
+
+def test_a_host_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ListenError, match=r"cannot listen on nowhere\.invalid: Name or service"):
+        open_socket(Settings(host="nowhere.invalid"))
+
+
 async def test_a_socket_of_the_file_system(served: ServedModel, tmp_path: Path) -> None:
     path = tmp_path / "lstm.sock"
     with socket.socket(socket.AF_UNIX) as stale:

@@ -11,7 +11,6 @@ from service.api.openai.requests import CompletionRequest
 from service.api.openai.sampling_params import sampling_params
 from service.engine.request import SamplingParams
 from service.http.errors import ApiError
-from service.sampling_fields import drawn_seed
 from service.served_model import ServedModel
 
 
@@ -159,13 +158,6 @@ def test_refusals_name_the_field(served: ServedModel, fields: dict[str, Any], pa
     assert refusal.value.status_code == 400
     assert refusal.value.param == param
     assert refusal.value.message.startswith(param)
-
-
-def test_seeds() -> None:
-    assert drawn_seed(-3) == -3
-    drawn = {drawn_seed(given) for given in (None, -1) * 4}
-    assert len(drawn) == 8
-    assert max(drawn) < 2**53  # exact in a client's doubles
 
 
 def test_negative_seeds_are_seeds_too(served: ServedModel) -> None:

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from service.engine.request import Floats, SamplingParams
 from service.engine.sampling.draw import (
+    COLDEST,
     RowSettings,
     draw_from_all,
     draw_from_best,
     num_candidates,
     stream_key,
+    typical_tokens,
     uniform,
 )
 from service.engine.sampling.logits_processors import SampleState
@@ -113,3 +115,54 @@ def test_what_is_drawn_from_all_lies_in_the_set(params: SamplingParams) -> None:
             numbers = lambda attempt, k=k, p=position: uniform(stream_key(k), p, attempt)  # noqa: E731
             generated = [0] * position
             assert token == exact_draw(values[k], params, numbers, (), generated)
+
+
+@pytest.mark.parametrize("mass", [0.1, 0.5, 0.9, 0.999])
+def test_the_set_is_the_smallest_that_is_nearest_to_the_entropy(mass: float) -> None:
+    weights = np.random.default_rng(0).random((4, 50)) ** 4
+    weights[1, 10:] = 0
+    keep = typical_tokens(weights, np.full(4, mass))
+    for own, kept in zip(weights, keep, strict=True):
+        p = own[own > 0] / own.sum()
+        distance = np.abs(-np.log(p) + (p * np.log(p)).sum())
+        inside = kept[own > 0]
+        assert not kept[own == 0].any()
+        assert p[inside].sum() >= mass > p[inside].sum() - p[inside][distance[inside].argmax()]
+        assert inside.all() or distance[inside].max() <= distance[~inside].min()
+
+
+def test_of_equally_near_tokens_the_leftmost_stay_and_one_always() -> None:
+    even = np.full((1, 4), 0.25)
+    assert typical_tokens(even, np.array([0.5])).tolist() == [[True, True, False, False]]
+    assert typical_tokens(even, np.array([1e-9])).tolist() == [[True, False, False, False]]
+    nothing = np.zeros((1, 3))  # what a row is whose every token was banned
+    assert not typical_tokens(nothing, np.array([0.5])).any()
+
+
+@pytest.mark.parametrize(
+    ("top_k", "vocab", "expected"),
+    [(0, 8192, 64), (5, 8192, 64), (64, 8192, 64), (65, 8192, 256), (5, 30, 30), (8192, 8192, 64)],
+)
+def test_how_many_candidates_are_looked_at_first(top_k: int, vocab: int, expected: int) -> None:
+    assert num_candidates(top_k, vocab) == expected
+
+
+def test_settings_say_what_each_row_needs() -> None:
+    each = [
+        SamplingParams(),
+        SamplingParams(temperature=COLDEST / 2),
+        SamplingParams(top_p=0.5, temperature=0.5),
+        SamplingParams(top_k=2000),
+        SamplingParams(typical_p=0.5),
+        SamplingParams(min_p=0.1, top_p=0.5),
+    ]
+    own = RowSettings.of([SampleState.of(params, 7 + k) for k, params in enumerate(each)], VOCAB)
+    assert own.greedy.tolist() == [False, True, False, False, False, False]
+    assert own.pure.tolist() == [True, False, False, True, False, False]
+    assert own.only_top_p.tolist() == [False, False, True, False, False, False]
+    assert own.num_candidates.tolist() == [0, 0, 64, 0, 0, 64]
+    assert own.top_k.tolist() == [VOCAB] * 6
+    assert own.inverse[2] == 2
+    some = own.rows(np.array([2, 0]))
+    assert some.top_p.tolist() == [0.5, 1]
+    assert some.keys.tolist() == own.keys[[2, 0]].tolist()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from service.engine.request import Floats
-from service.engine.sampling.top_candidates import top_candidates
+from service.engine.sampling.top_candidates import BLOCK, block_maxima, top_candidates
 
 
 @st.composite
@@ -54,3 +54,11 @@ def test_neighbours_change_nothing_where_blocks_are_used(vocab: int) -> None:
         alone = top_candidates(values[[row]], 7)
         assert np.array_equal(together.ids[[row]], alone.ids)
         assert np.array_equal(together.values[[row]], alone.values)
+
+
+@pytest.mark.parametrize("vocab", [1, 31, 32, 33, 64, 1000, 4096])
+def test_each_block_gives_its_largest(vocab: int) -> None:
+    values = np.random.default_rng(vocab).standard_normal((3, vocab)).astype(np.float32)
+    values[1, : vocab // 2] = -np.inf
+    slices = [values[:, k : k + BLOCK].max(axis=1) for k in range(0, vocab, BLOCK)]
+    assert np.array_equal(block_maxima(values), np.stack(slices, axis=1))
