@@ -54,11 +54,6 @@ def test_an_unknown_field_is_named_with_the_nearest(
         resolved(tokenizer, **{name: 1})
 
 
-def test_a_value_out_of_its_range_is_named(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="temperature"):
-        resolved(tokenizer, temperature=-1)
-
-
 def test_which_tokens_end_a_text_once_each_in_their_order() -> None:
     assert stop_ids((2, 7), (9, 7, 9), ignore_eos=False) == (2, 7, 9)
     assert stop_ids((2, 7), (9, 9), ignore_eos=True) == (9,)

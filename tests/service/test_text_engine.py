@@ -135,12 +135,12 @@ def test_continuations_end_at_a_stop_string_and_leaving_early_ends_the_work(
     prompt = build_prompt(begin(tokenizer, bos=True), "the", eos=False)
     sampling = SamplingParams(n=3, max_tokens=30, seed=1)
     *_, whole = texts.continuations(prompt, sampling, [])
-    written = [each.text for each in whole]
+    written = [each.take()[0] for each in whole]
     assert len(set(written)) == 3
     stop = written[0][3:5]
     *_, stopped = texts.continuations(prompt, sampling, [stop])
     for each, text in zip(stopped, written, strict=True):
-        assert each.text == text.partition(stop)[0]
+        assert each.take()[0] == text.partition(stop)[0]
     assert stopped[0].finish_reason == "stop"
     endless = texts.continuations(prompt, SamplingParams(max_tokens=10**6), [])
     next(endless)
