@@ -51,7 +51,7 @@ def test_an_unknown_field_is_named_with_the_nearest(
     tokenizer: Tokenizer, name: str, hint: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{name} is no sampling field.*{hint}"):
-        resolved(tokenizer, **{name: 1})
+        resolve_sampling(tokenizer, {}, (), {name: 1})
 
 
 def test_which_tokens_end_a_text_once_each_in_their_order() -> None:

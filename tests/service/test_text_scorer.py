@@ -124,7 +124,7 @@ def test_next_words_begin_with_what_was_typed_and_sum_to_no_more_than_one(
 
 
 def test_a_list_is_ranked_by_the_documented_total(model: TextScorer) -> None:
-    given = [
+    given: list[dict[str, Any]] = [
         {"text": "the cat", "score": -1.0, "scores": {"am": -2.0}},
         {"text": "a", "scores": {"am": 0}},
     ]
@@ -133,7 +133,7 @@ def test_a_list_is_ranked_by_the_documented_total(model: TextScorer) -> None:
     )
     assert empty == []
     for own in ranked:
-        entry: dict[str, Any] = given[own.index]
+        entry = given[own.index]
         assert own.lm_logprob == pytest.approx(model.score(own.text).logprob, abs=1e-6)
         assert own.total == pytest.approx(
             entry.get("score", 0) + 3 * entry["scores"]["am"] + 0.5 * own.lm_logprob

@@ -111,7 +111,7 @@ def test_news_are_told_once_and_the_end_with_the_last() -> None:
     progress = progress_of(prompt_logprobs=0)
     know(progress)
     assert not progress.has_news
-    finished = []
+    finished: list[bool] = []
     for index in range(3):
         progress.report_prompt(index, None)
         assert progress.has_news
@@ -169,8 +169,8 @@ def test_what_each_end_is_needed_for() -> None:
     assert late[1, 2] == (False, True, False)  # its children's first tokens are not scored
     asked = needs(progress_of(prompts=((1, 2),), next_token=NextToken()))
     assert asked == {(1, 2): (True, True, False)}
-    for fields, often in (({"n": 1}, False), ({"n": 2}, True)):
-        drawn = needs(progress_of(prompts=((1, 2),), sampling=SamplingParams(**fields)))
+    for n, often in ((1, False), (2, True)):
+        drawn = needs(progress_of(prompts=((1, 2),), sampling=SamplingParams(n=n)))
         assert drawn == {(1, 2): (True, True, often)}
     kept = progress_of(prompts=((1, 2),), sampling=SamplingParams(), keep_states=True)
     assert needs(kept) == {(1, 2): (True, True, True)}

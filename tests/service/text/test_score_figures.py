@@ -32,7 +32,7 @@ def scored(tokenizer: Tokenizer, text: str, *, eos: bool, context: str = "") -> 
 
 def some_scores(prompt: Prompt) -> Scores:
     """Every token has a number of its own, in eighths, so that sums are exact."""
-    return Scores(-np.arange(1, len(prompt.ids) + 1, dtype=np.float32) / 8)
+    return Scores(np.arange(-1, -len(prompt.ids) - 1, -1).astype(np.float32) / np.float32(8))
 
 
 @given(text=texts, context=texts, eos=st.booleans())

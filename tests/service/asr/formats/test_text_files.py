@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,20 @@ from service.asr.formats.text_files import (
 from tests.service.asr.formats.reading import read_one
 
 
-@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.decompress,
+    ".xz": lzma.decompress,
+}
+
+
+@pytest.mark.parametrize("ending", UNPACK)
 def test_what_is_written_is_read_packed_by_its_name(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"lines.txt{ending}"
     with open_text(path, "w") as file:
         file.write("é\r\n\n  \n b \n")
     assert list(numbered_lines(path)) == [(1, "é"), (4, "b")]
-    unpack = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}[ending]
-    assert unpack(path.read_bytes()).decode() == "é\r\n\n  \n b \n"
+    assert UNPACK[ending](path.read_bytes()).decode() == "é\r\n\n  \n b \n"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def product(x: Array, weight: Array, arithmetic: Arithmetic, scale: float) -> ND
     integers, scales = quantize_rows(weight)
     rounded = np.clip(np.rint(x / np.float32(scale)), -128, 127).astype(np.int64)
     sums = rounded @ integers.T.astype(np.int64)
-    return sums * float(np.float32(scale)) * scales.astype(np.float64)
+    result: NDArray[np.float64] = sums * float(np.float32(scale)) * scales.astype(np.float64)
+    return result
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
