@@ -19,7 +19,6 @@ from service.asr.formats.text_files import (
 )
 from tests.service.asr.formats.reading import read_one
 
-
 UNPACK: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.decompress,
