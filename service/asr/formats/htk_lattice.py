@@ -149,15 +149,13 @@ def _quoted(word: str) -> str:
 
 def write_lattice(lattice: Lattice, file: IO[str]) -> None:
     """The lattice with words on its links, natural logarithms."""
-    end = lattice.num_nodes
-    finals = [
-        Link(node, end, SILENCE, own.acoustic, own.lm) for node, own in lattice.finals.items()
-    ]
+    end, finals = _one_end(lattice)
     links = [*lattice.links, *finals]
     is_rescored = any(link.model for link in links)
     file.write(f"VERSION=1.0\nUTTERANCE={_quoted(lattice.id)}\nbase={math.e!r}\n")
-    file.write(f"start={lattice.start}\nend={end}\nN={end + 1} L={len(links)}\n")
-    for node in range(end + 1):
+    num_nodes = max(lattice.num_nodes, end + 1)
+    file.write(f"start={lattice.start}\nend={end}\nN={num_nodes} L={len(links)}\n")
+    for node in range(num_nodes):
         time = lattice.times.get(node)
         file.write(f"I={node}" + ("" if time is None else f" t={time:.2f}") + "\n")
     for index, link in enumerate(links):
@@ -166,6 +164,19 @@ def write_lattice(lattice: Lattice, file: IO[str]) -> None:
             f" x1={link.model!r}" if is_rescored else ""
         )
         file.write(f"J={index} S={link.start} E={link.end} W={word} {scores}\n")
+
+
+def _one_end(lattice: Lattice) -> tuple[int, list[Link]]:
+    """SLF has a single end without scores: the lattice's own, or one that all finals lead to."""
+    if len(lattice.finals) == 1:
+        ((node, only),) = lattice.finals.items()
+        if only == Final():
+            return node, []
+    end = lattice.num_nodes
+    return end, [
+        Link(node, end, SILENCE, own.acoustic, own.lm, own.model)
+        for node, own in lattice.finals.items()
+    ]
 
 
 class Writer:
