@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,15 +48,15 @@ class Admission:
     ) -> None:
         """`max_wait_s`: what a new request may have to wait for; `max_tokens`: work in all."""
         self._max_wait_s, self._max_tokens, self._clock = max_wait_s, max_tokens, clock
-        self._tickets: set[int] = set()
         self.num_left: Counter[Priority] = Counter()
         self._done: deque[tuple[float, float]] = deque()  # (when, tokens), the last _WINDOW_S
+        self._fed: deque[tuple[float, float]] = deque()  # (when, tokens since the engine began)
         self._busy_since = clock()
         self._length = _FIRST_LENGTH
 
     def cost(self, request: EngineRequest) -> float:
         """Tokens that a request reads, and those that it may be expected to generate."""
-        read = sum(map(len, request.prompts))
+        read = tokens_to_read(request.prompts)
         params = request.sampling
         if params is None:
             return read
@@ -70,7 +70,23 @@ class Admission:
         self._forget()
         span = min(self._clock() - self._busy_since, _WINDOW_S)
         done = sum(tokens for _, tokens in self._done)
-        return done / span if done and span >= 1 else None
+        rates = [done / span] if done and span >= 1 else []
+        if self._fed:
+            (since, first), (until, last) = self._fed[0], self._fed[-1]
+            if last > first and until - since >= 1:
+                rates.append((last - first) / (until - since))
+        return max(rates, default=None)
+
+    def note_fed(self, num_tokens: float) -> None:
+        """Take note of how many tokens an engine has fed to its network in all.
+
+        A beam search tells nothing before its end: by what came back alone, an engine that computes
+        one would be taken for a very slow one.
+        """
+        if self._fed and num_tokens < self._fed[-1][1]:
+            self._fed.clear()  # a new engine process counts anew
+        self._fed.append((self._clock(), num_tokens))
+        self._forget()
 
     def wait_s(self, priority: Priority) -> float | None:
         """How long what goes first will take; None where nothing was measured."""
@@ -93,6 +109,8 @@ class Admission:
             self._check(cost, priority)
         if not sum(self.num_left.values()):
             self._done.clear()
+            while len(self._fed) > 1:
+                self._fed.popleft()
             self._busy_since = self._clock()
         ticket = Ticket(priority=priority, num_left=cost)
         self.num_left[priority] += cost  # type: ignore[assignment]
@@ -137,6 +155,25 @@ class Admission:
         oldest = self._clock() - _WINDOW_S
         while self._done and self._done[0][0] < oldest:
             self._done.popleft()
+        while len(self._fed) > 2 and self._fed[1][0] < oldest:
+            self._fed.popleft()
+
+
+def tokens_to_read(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens of prompts, those that all of them begin with counted once, as they are computed.
+
+    The states after a request's many continuations are asked for so: its prompt, again and again.
+    """
+    shared, size = 0, 1024
+    if len(prompts) > 1:
+        first, last = min(prompts), max(prompts)  # what these two share, all do
+        while size:
+            part = first[shared : shared + size]
+            if part and part == last[shared : shared + size]:
+                shared += len(part)
+            else:
+                size //= 2
+    return sum(map(len, prompts)) - shared * max(0, len(prompts) - 1)
 
 
 class Quotas:

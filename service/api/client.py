@@ -250,6 +250,7 @@ class ModelClient:
         request = replace(request, cache_scope=self.call.cache_scope, arrived=time.monotonic())
         self.call.begin(request, time.perf_counter())
         admission = self.context.admission(self.model.name)
+        admission.note_fed(self.model.engine.stats().counters.get("step_rows", 0))
         with admission.admit(request, waits=waits) as ticket:
             while True:
                 outputs = self.model.engine.submit(request)
@@ -276,8 +277,9 @@ class ModelClient:
     ) -> None:
         """Count what was done: for the log, and for those who want to be let in."""
         self.call.note(output, time.perf_counter())
-        done = len(output.tokens) + sum(len(request.prompts[p.index]) for p in output.prompts)
-        if done:
+        # What prompts share is a part of each, but no more work than the ticket says.
+        read = sum(len(request.prompts[prompt.index]) for prompt in output.prompts)
+        if done := len(output.tokens) + min(read, ticket.num_left):
             admission.done(ticket, done)
         ticket.num_generated += len(output.tokens)
         params = request.sampling

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import takewhile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.admission import Admission, QuotaError, Quotas
+from service.admission import Admission, QuotaError, Quotas, tokens_to_read
 from service.engine.hosts.async_engine import QueueFullError
 from service.engine.request import EngineRequest, Priority, SamplingParams
 
@@ -119,3 +122,58 @@ def test_a_key_has_so_many_requests_a_minute(clock: Clock) -> None:
     clock.now += 10.1
     with quotas.request("a"):
         pass
+
+
+@given(st.lists(st.lists(st.integers(0, 1), max_size=12), max_size=6), st.integers(0, 3000))
+def test_what_all_prompts_begin_with_is_costed_once(ends: list[list[int]], length: int) -> None:
+    """128 continuations of a long prompt have 128 states, and no more work than their own ends."""
+    prompts = [(5,) * length + tuple(end) for end in ends]
+    columns = zip(*prompts, strict=False) if len(prompts) > 1 else ()
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    expected = sum(map(len, prompts)) - shared * max(0, len(prompts) - 1)
+    assert tokens_to_read(prompts) == expected
+
+
+def test_states_of_many_continuations_keep_nobody_out(clock: Clock, stack: ExitStack) -> None:
+    """They were costed as so many long prompts, and all others refused until they were computed."""
+    admission = Admission(max_wait_s=10, max_tokens=10**6, clock=clock)
+    working = stack.enter_context(admission.admit(reading(5_000), waits=False))
+    clock.now += 2
+    admission.done(working, 4_000)  # 2,000 tokens a second
+    prompt = (1,) * 8_000
+    states = EngineRequest(request_id="s", prompts=tuple((*prompt, 2, k) for k in range(128)))
+    stack.enter_context(admission.admit(states, waits=True))
+    stack.enter_context(admission.admit(reading(10), waits=False))
+
+
+def test_work_that_tells_nothing_before_its_end_keeps_nobody_out(
+    clock: Clock, stack: ExitStack
+) -> None:
+    """A beam search: by what came back alone, the engine seemed to stand still."""
+    admission = Admission(max_wait_s=10, max_tokens=10**6, clock=clock)
+    beams = SamplingParams(beam_width=128, n=128, max_tokens=100)
+    wide = EngineRequest(request_id="b", prompts=((1, 2),), sampling=beams)
+    admission.note_fed(50_000)
+    stack.enter_context(admission.admit(wide, waits=False))
+    with admission.admit(reading(10, Priority.INTERACTIVE), waits=False) as short:
+        clock.now += 5
+        admission.done(short, 10)
+    admission.note_fed(60_000)
+    assert admission.tokens_per_s == 2_000
+    stack.enter_context(admission.admit(reading(10, Priority.INTERACTIVE), waits=False))
+    clock.now += 1
+    admission.note_fed(0)  # the engine was restarted
+    clock.now += 2
+    admission.note_fed(5_000)
+    assert admission.tokens_per_s == 2_500
+
+
+def test_time_without_work_is_not_measured(clock: Clock, stack: ExitStack) -> None:
+    admission = Admission(max_wait_s=10, max_tokens=10**6, clock=clock)
+    admission.note_fed(0)
+    clock.now += 9
+    admission.note_fed(0)
+    stack.enter_context(admission.admit(reading(5_000), waits=False))
+    clock.now += 1
+    admission.note_fed(3_000)
+    assert admission.tokens_per_s == 3_000
