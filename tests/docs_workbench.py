@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,11 +31,13 @@ _GRACE_S = 60
 # Standing in for the reader's: these paths would be outside the copy, or stand for any value.
 _SUBSTITUTES = {"/srv/": "srv/", "KEY=VALUE": "loop.seed=1"}
 
+_OUT = re.compile(r"(?:--out |OUT=|\"my-[\w.-]+\", \")([\w/.-]+)")
+
 _SIZES = (
     "loop.max_tokens=3000 loop.eval_tokens=1000 loop.valid_limit=1000 loop.batch_size=8 "
     "loop.bptt=16"
 )
-_VOCABULARY = "tokenizer.vocab_size=300"
+_VOCABULARY = "tokenizer.vocab_size=290"
 SIZED = f"""#!/usr/bin/env bash
 case "$1 $2 ${{3:-}}" in
 "-m training train")
@@ -87,12 +90,14 @@ class Workbench:
     def _write_texts(self) -> None:
         corpora = folder_of(self.folder / "wikitext-2")
         texts = {"my-text": 3000, "held-out": 60, "my-domain": 300, "domain": 300, "test": 40}
+        texts |= {"input": 3000, "part-1": 20, "part-2": 20}
         texts |= {f"wikitext-2/{part}": 200 for part in ("train", "valid", "test")}
         for seed, (name, count) in enumerate(texts.items()):
             write_sentences(self.folder / f"{name}.txt", count, seed)
         for part in ("train", "valid", "test"):
             text = (corpora / f"{part}.txt").read_bytes()
             (corpora / f"{part}.txt.xz").write_bytes(lzma.compress(text))
+        (self.folder / "names.txt").write_text("moon\nriver\n", "utf-8")
         novels = write_sentences(self.folder / "novels.txt", 30_000, 9).read_bytes()
         (self.folder / "novels.txt.xz").write_bytes(lzma.compress(novels))
         turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello there"}]
@@ -112,7 +117,7 @@ class Workbench:
             for hypothesis in entry["hypotheses"]:
                 hypothesis["scores"] = {"lm": hypothesis["scores"]["ngram"]}
             lines.append(json.dumps(entry | {"reference": entry.pop("ref")}) + "\n")
-        for name in ("dev", "test", "accented", "librispeech"):
+        for name in ("dev", "test", "accented", "librispeech", "part-1", "part-2"):
             marked = [line.replace('"id": "', f'"id": "{name}-') for line in lines]
             (self.folder / f"{name}.jsonl").write_text("".join(marked), "utf-8")
             subprocess.run(["gzip", "--keep", f"{name}.jsonl"], cwd=self.folder, check=True)
@@ -123,6 +128,8 @@ class Workbench:
         """Run one line as a reader would; it must succeed. What it printed."""
         for shown, meant in _SUBSTITUTES.items():
             command = command.replace(shown, meant)
+        if written := _OUT.search(command):  # another way to the same end stood before, maybe
+            shutil.rmtree(self.folder / f"{written[1]}.run", ignore_errors=True)
         process = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=self.folder,
@@ -165,8 +172,9 @@ def folder_of(path: Path) -> Path:
 def logical_lines(script: str) -> Iterator[str]:
     """The commands of a block: comments and prompts off, continued lines joined."""
     for line in script.replace("\\\n", " ").splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield line.strip()
+        command = re.sub(r"(^|\s+)#\s.*", "", line).strip()
+        if command:
+            yield command
 
 
 _LATTICE = """VERSION=1.0
