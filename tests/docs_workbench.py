@@ -128,8 +128,8 @@ class Workbench:
         """Run one line as a reader would; it must succeed. What it printed."""
         for shown, meant in _SUBSTITUTES.items():
             command = command.replace(shown, meant)
-        if written := _OUT.search(command):  # another way to the same end stood before, maybe
-            shutil.rmtree(self.folder / f"{written[1]}.run", ignore_errors=True)
+        for out in _OUT.findall(command):  # another way to the same end may have stood before
+            shutil.rmtree(self.folder / f"{out}.run", ignore_errors=True)
         process = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=self.folder,
