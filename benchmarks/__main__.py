@@ -14,6 +14,7 @@ BENCHMARKS = (
     "engine",
     "scoring",
     "rescoring",
+    "bulk",
     "http",
     "promises",
     "profile",

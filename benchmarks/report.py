@@ -140,6 +140,19 @@ GOALS = (
         bound=10,
     ),
     Goal(
+        what="`lstm-serve rescore` of whole files, against the engine alone",
+        benchmark="bulk",
+        key="rescore_vs_engine",
+        bound=0.9,
+    ),
+    Goal(
+        what="seconds of one core for a minute of speech, 100 hypotheses an utterance",
+        benchmark="bulk",
+        key="rescore_s_per_audio_minute",
+        bound=0.3,
+        at_least=False,
+    ),
+    Goal(
         what="a generated token after 1,000,000 tokens of history, over the cheapest",
         benchmark="growth",
         key="history_answer_growth",
