@@ -226,16 +226,20 @@ class LogitsProcessors:
         self.only_lower = all(own.only_lowers for own in rules) and not self._guided
 
     @contextlib.contextmanager
-    def applied(self, logprobs: Floats, logits: Logits) -> Iterator[list[Patch]]:
+    def applied(
+        self, logprobs: Floats, logits: Logits, *, in_place: bool = True
+    ) -> Iterator[tuple[Floats, list[Patch]]]:
         """Inside, `logprobs` (R, V), contiguous, is processed; afterwards it is as before.
 
-        Gives what was there: places in the flattened array and their values, kind after kind.
-        logits: asked only where a repetition penalty needs their signs.
+        Gives the processed values and what was there: places in the flattened array and their
+        values, kind after kind. logits: asked only where a repetition penalty needs their signs.
+        in_place: whether the values must be in `logprobs` itself. Where all rows are guided they
+        come cheaper in an array of their own, valid until the next call.
         """
         assert logprobs.flags.c_contiguous
         flat = logprobs.reshape(-1)
         patches: list[Patch] = []
-        is_masked = False
+        is_masked, values = False, logprobs
         try:
             for places, shifts in self._shifts(logits):
                 saved = flat[places]
@@ -247,9 +251,14 @@ class LogitsProcessors:
             if self._guided:
                 # Most tokens of these rows may be excluded: whole rows are put aside.
                 words = self._allowed()
-                is_masked = True
-                self._mask(logprobs, words)
-            yield patches
+                if not in_place and len(self._guided) == len(logprobs):
+                    values = self._unguided
+                    for part, bounds in self._bounds(words):
+                        np.minimum(logprobs[part], bounds, out=values[part])
+                else:
+                    is_masked = True
+                    self._mask(logprobs, words)
+            yield values, patches
         finally:
             if is_masked:
                 self._unmask(logprobs)
@@ -268,13 +277,17 @@ class LogitsProcessors:
 
     def _mask(self, logprobs: Floats, words: Words) -> None:
         """Exclude what is not allowed from guided rows."""
-        for start in range(0, len(words), _MASKED_AT_ONCE):
-            part = slice(start, start + _MASKED_AT_ONCE)
+        for part, bounds in self._bounds(words):
             rows, values = self._guided[part], self._unguided[part]
             logprobs.take(rows, axis=0, out=values, mode="clip")
-            bounds = _BOUNDS.take(words[part].view(np.uint8), axis=0)
-            bounds = bounds.reshape(len(rows), -1)[:, : self._vocab]
             logprobs[rows] = np.minimum(values, bounds, out=bounds)
+
+    def _bounds(self, words: Words) -> Iterator[tuple[slice, Floats]]:
+        """Upper bounds (rows, V) of the values of some guided rows after the other."""
+        for start in range(0, len(words), _MASKED_AT_ONCE):
+            part = slice(start, start + _MASKED_AT_ONCE)
+            bounds = _BOUNDS.take(words[part].view(np.uint8), axis=0)
+            yield part, bounds.reshape(len(bounds), -1)[:, : self._vocab]
 
     def _unmask(self, logprobs: Floats) -> None:
         if len(self._guided) == len(logprobs):
@@ -321,8 +334,10 @@ class LogitsProcessors:
         return np.concatenate(ids) + np.repeat(starts, [len(part) for part in ids])
 
 
+@contextlib.contextmanager
 def processed(
     logprobs: Floats, rows: Sequence[SampleState], logits: Logits
-) -> contextlib.AbstractContextManager[list[Patch]]:
-    """`LogitsProcessors.applied` for rows that are drawn from once."""
-    return LogitsProcessors(rows, logprobs.shape[1]).applied(logprobs, logits)
+) -> Iterator[list[Patch]]:
+    """`LogitsProcessors.applied`, in place, for rows that are drawn from once."""
+    with LogitsProcessors(rows, logprobs.shape[1]).applied(logprobs, logits) as (_, patches):
+        yield patches

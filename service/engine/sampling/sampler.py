@@ -152,10 +152,10 @@ def _sample_many(
     positions = np.array([len(row.generated) for row in rows], np.uint64)
     each = np.arange(len(rows))
     hits = thresholds = None
-    with batch.processors.applied(logprobs, logits) as patches:
-        maxima = block_maxima(logprobs) if batch.shares_maxima else None
-        ids = _choose(logprobs, batch, positions, scratch.arena, maxima)
-        possible = ~np.isneginf(logprobs[each, ids])
+    with batch.processors.applied(logprobs, logits, in_place=False) as (values, patches):
+        maxima = block_maxima(values) if batch.shares_maxima else None
+        ids = _choose(values, batch, positions, scratch.arena, maxima)
+        possible = ~np.isneginf(values[each, ids])
         if maxima is not None:
             thresholds = nth_largest(maxima, max(batch.counts))
             hits = _hits(maxima, thresholds, patches, batch.vocab)
