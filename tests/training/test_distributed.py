@@ -19,6 +19,8 @@ from training.distributed import Workers
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ("loop.max_tokens=6000", "loop.eval_tokens=2000", "averaging.kind=exponential")
 
+PATIENT = pytest.mark.timeout(400)  # four processes that load torch, on a machine that may be busy
+
 # The command, in a process that is asked to end after twenty steps.
 INTERRUPTED = """
 import os, signal, sys
@@ -89,10 +91,11 @@ def launch(addresses: tuple[str, str], program: list[str], *options: str) -> str
             )
         )
     try:
-        said = [node.communicate(timeout=100) for node in nodes]
+        said = [node.communicate(timeout=300) for node in nodes]
     finally:
         for node in nodes:
-            node.kill()
+            node.terminate()  # torchrun takes its workers along
+            node.communicate()
     assert [node.returncode for node in nodes] == [0, 0], said
     return "".join(out for out, _ in said)
 
@@ -111,6 +114,7 @@ def curve(out: Path, key: str) -> list[float]:
     return [record[key] for record in map(json.loads, lines) if key in record]
 
 
+@PATIENT
 def test_two_processes_take_the_path_of_one(sentences: dict[str, Path], tmp_path: Path) -> None:
     run_alone(sentences, tmp_path / "one")
     printed = run_two(sentences, tmp_path / "two")
@@ -124,6 +128,7 @@ def test_two_processes_take_the_path_of_one(sentences: dict[str, Path], tmp_path
 
 @pytest.mark.slow
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no loopback of IPv6")
+@PATIENT
 def test_nodes_may_meet_over_ipv6(sentences: dict[str, Path], tmp_path: Path) -> None:
     arguments = train_arguments(sentences, tmp_path / "two", sets=SETS)
     launch(("::1", "::1"), ["-m", "training", *arguments])
@@ -134,6 +139,7 @@ def test_nodes_may_meet_over_ipv6(sentences: dict[str, Path], tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@PATIENT
 def test_torchrun_starts_a_run_again_that_lost_a_process(
     sentences: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -157,6 +163,7 @@ def test_torchrun_starts_a_run_again_that_lost_a_process(
 
 
 @pytest.mark.slow
+@PATIENT
 def test_a_run_goes_on_with_another_number_of_processes(
     sentences: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -172,6 +179,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 @pytest.mark.slow
+@PATIENT
 def test_masked_losses_are_shared_by_what_counts(tmp_path: Path) -> None:
     """Processes see different numbers of the assistant's tokens, and must weigh them alike."""
     files = {}
