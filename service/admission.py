@@ -18,6 +18,7 @@ from service.engine.request import EngineRequest, Priority
 _WINDOW_S = 10.0
 _FIRST_LENGTH = 32.0  # tokens of a continuation, before any was seen
 _LONGEST_RETRY_S = 120.0
+_TURN = 256.0  # tokens: the least of a request that others of its kind wait for
 
 
 class QuotaError(RuntimeError):
@@ -48,6 +49,7 @@ class Admission:
     ) -> None:
         """`max_wait_s`: what a new request may have to wait for; `max_tokens`: work in all."""
         self._max_wait_s, self._max_tokens, self._clock = max_wait_s, max_tokens, clock
+        self._tickets: dict[int, Ticket] = {}
         self.num_left: Counter[Priority] = Counter()
         self._done: deque[tuple[float, float]] = deque()  # (when, tokens), the last _WINDOW_S
         self._fed: deque[tuple[float, float]] = deque()  # (when, tokens since the engine began)
@@ -88,10 +90,10 @@ class Admission:
         self._fed.append((self._clock(), num_tokens))
         self._forget()
 
-    def wait_s(self, priority: Priority) -> float | None:
-        """How long what goes first will take; None where nothing was measured."""
+    def wait_s(self, priority: Priority, cost: float = math.inf) -> float | None:
+        """How long what goes first of a request will take; None where nothing was measured."""
         rate = self.tokens_per_s
-        return None if rate is None else self._ahead(priority) / rate
+        return None if rate is None else self._ahead(priority, cost) / rate
 
     def retry_after(self, priority: Priority) -> float:
         """When a refused request may find room, in seconds."""
@@ -114,10 +116,12 @@ class Admission:
             self._busy_since = self._clock()
         ticket = Ticket(priority=priority, num_left=cost)
         self.num_left[priority] += cost  # type: ignore[assignment]
+        self._tickets[id(ticket)] = ticket
         try:
             yield ticket
         finally:
             self._take(ticket, ticket.num_left)
+            del self._tickets[id(ticket)]
 
     def done(self, ticket: Ticket, num_tokens: float) -> None:
         """Some of a request's work is done."""
@@ -134,8 +138,18 @@ class Admission:
         left = self.num_left[ticket.priority] - num_tokens
         self.num_left[ticket.priority] = left if left > 1e-6 else 0  # type: ignore[assignment]
 
-    def _ahead(self, priority: Priority) -> float:
-        return sum(left for of, left in self.num_left.items() if of <= priority)
+    def _ahead(self, priority: Priority, cost: float) -> float:
+        """Tokens that are computed before a request of that cost has ended.
+
+        Requests of one priority share the engine fairly: of a larger one, no more than as much as
+        this one takes itself.
+        """
+        share = max(cost, _TURN)
+        return sum(
+            ticket.num_left if ticket.priority < priority else min(ticket.num_left, share)
+            for ticket in self._tickets.values()
+            if ticket.priority <= priority
+        )
 
     def _check(self, cost: float, priority: Priority) -> None:
         total = sum(self.num_left.values())
@@ -144,7 +158,7 @@ class Admission:
                 f"{math.ceil(total)} tokens of work are waiting, the limit is {self._max_tokens}",
                 self.retry_after(priority),
             )
-        wait_s = self.wait_s(priority)
+        wait_s = self.wait_s(priority, cost)
         if wait_s is not None and wait_s > self._max_wait_s:
             raise QueueFullError(
                 f"what goes first takes about {wait_s:.0f} s, the limit is {self._max_wait_s:g} s",

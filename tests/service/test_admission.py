@@ -58,7 +58,7 @@ def test_a_wait_is_measured_and_told(clock: Clock, stack: ExitStack) -> None:
     assert admission.tokens_per_s == 100
     assert admission.wait_s(Priority.BULK) == 46
     with pytest.raises(QueueFullError, match="about 46 s, the limit is 10 s") as refusal:
-        stack.enter_context(admission.admit(reading(1), waits=False))
+        stack.enter_context(admission.admit(reading(5000), waits=False))
     assert refusal.value.retry_after == 23
 
 
@@ -177,3 +177,16 @@ def test_time_without_work_is_not_measured(clock: Clock, stack: ExitStack) -> No
     clock.now += 1
     admission.note_fed(3_000)
     assert admission.tokens_per_s == 3_000
+
+
+def test_a_huge_request_keeps_no_short_one_out(clock: Clock, stack: ExitStack) -> None:
+    """They share the engine: a short one waits for as much of it as it takes itself, or a turn."""
+    admission = Admission(max_wait_s=10, max_tokens=10**6, clock=clock)
+    short, long = (reading(size, Priority.INTERACTIVE) for size in (10, 50_000))
+    huge = stack.enter_context(admission.admit(long, waits=False))
+    clock.now += 2
+    admission.done(huge, 2_000)  # 1,000 tokens a second: 48 s are left of it
+    assert admission.wait_s(Priority.INTERACTIVE, 10) == pytest.approx(0.256)
+    stack.enter_context(admission.admit(short, waits=False))
+    with pytest.raises(QueueFullError, match="takes about 48 s"):
+        stack.enter_context(admission.admit(long, waits=False))
