@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 _ROOT = Path(__file__).parents[1]
 _ANNOUNCED = re.compile(r"listening on (http://\S+)")
@@ -17,11 +18,15 @@ _EXIT_S = 30
 
 @contextmanager
 def live_server(
-    python: str, model: Path, settings: Mapping[str, str] | None = None
+    python: str,
+    model: Path,
+    settings: Mapping[str, str] | None = None,
+    log: IO[str] | None = None,
 ) -> Iterator[str]:
     """The address of a server of `model` that is ready; it must end cleanly.
 
-    python: interpreter of an environment that can serve; settings: environment variables.
+    python: interpreter of an environment that can serve; settings: environment variables; log:
+    where its standard error goes, this process's by default.
     """
     command = [python, "-m", "service", "serve", "--port", "0"]
     command += ["--model", str(model), "--models", str(model.parent)]
@@ -30,6 +35,7 @@ def live_server(
         cwd=_ROOT,
         env={**os.environ, **(settings or {})},
         stdout=subprocess.PIPE,
+        stderr=log,
         text=True,
     )
     try:
