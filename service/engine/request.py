@@ -40,9 +40,14 @@ class TokenChoices:
 @dataclass(frozen=True, slots=True)
 class Grammar:
     """A continuation spells a sentence of this grammar, and then ends. text: in llguidance's form;
-    it is about the tokens' own spellings, the space before a line's first word included."""
+    it is about the tokens' own spellings, the space before a line's first word included.
+
+    max_tokens: it is led to its end within so many tokens, if a way there is found; None: it is
+    cut off where it stands.
+    """
 
     text: str
+    max_tokens: int | None = None
 
 
 Guide = TokenChoices | Grammar

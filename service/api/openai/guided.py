@@ -14,7 +14,7 @@ from models.tokenizer import Tokenizer
 from service.api.client import ModelClient, off_loop
 from service.api.openai.known_fields import REFUSED_STRUCTURED, refuse_unserved
 from service.api.openai.requests import GenerationRequest, StructuredOutputs
-from service.engine.request import Grammar, Guide, NextToken, TokenChoices
+from service.engine.request import Grammar, Guide, NextToken, SamplingParams, TokenChoices
 from service.http.errors import check_count, invalid
 from service.text.history import Prompt
 
@@ -40,14 +40,17 @@ class Wanted:
     regex: str | None = None
     schema: Any = None
 
-    def guide(self, tokenizer: Tokenizer, *, in_line: bool) -> Guide:
+    def guide(self, tokenizer: Tokenizer, sampling: SamplingParams, *, in_line: bool) -> Guide:
         """For texts that go on in the middle of a line, or begin one. May take 100 ms."""
         if self.choices is not None:
             encoded = (tokenizer.encode(text, continuation=in_line) for text in self.choices)
             return TokenChoices(tuple(map(tuple, encoded)))
         # A line's first token brings a space that is not in the text.
         before = "" if in_line else " "
-        return Grammar(_grammar(self, before))
+        # Where other fields forbid tokens, the way to an end may be one that they forbid.
+        is_free = sampling.allowed_token_ids is None and not sampling.bad_words
+        leads = is_free and not sampling.min_tokens
+        return Grammar(_grammar(self, before), sampling.max_tokens if leads else None)
 
 
 def wanted_of(body: GenerationRequest) -> Wanted | None:
@@ -130,7 +133,9 @@ def _schema(param: str, value: Any) -> Any:
     return value
 
 
-async def guides_of(wanted: Wanted, client: ModelClient, prompts: Sequence[Prompt]) -> list[Guide]:
+async def guides_of(
+    wanted: Wanted, client: ModelClient, prompts: Sequence[Prompt], sampling: SamplingParams
+) -> list[Guide]:
     """A guide for the continuations of each prompt."""
     if wanted.choices is not None:
         _check_choices(wanted, wanted.choices, client, prompts)
@@ -140,7 +145,7 @@ async def guides_of(wanted: Wanted, client: ModelClient, prompts: Sequence[Promp
     for prompt in prompts:
         if prompt.ends_in_line not in made:
             made[prompt.ends_in_line] = await off_loop(
-                size, wanted.guide, client.tokenizer, in_line=prompt.ends_in_line
+                size, wanted.guide, client.tokenizer, sampling, in_line=prompt.ends_in_line
             )
     return [made[prompt.ends_in_line] for prompt in prompts]
 
@@ -176,7 +181,9 @@ def _grammar(wanted: Wanted, before: str) -> str:
     rule = f'start: "{before}" body' if before else "start: body"
     text = LLMatcher.grammar_from_lark(f"{NO_FORCING}\n{rule}\nbody: {inner}\n")
     if fault := LLMatcher.validate_grammar(text):
-        raise invalid(wanted.param, fault.removeprefix("ERROR: ").splitlines()[0][:300])
+        # It ends with a drawing of this grammar, of which the client knows nothing.
+        said = " ".join(re.split(r"\n\s*1 \| ", fault)[0].split())
+        raise invalid(wanted.param, re.sub(r"^(ERROR: )?(at \d+\(\d+\): )?", "", said)[:300])
     return text
 
 

@@ -230,7 +230,7 @@ async def guided_sampling(
     """`sampling`, held to what the texts must be."""
     if wanted is None:
         return sampling
-    return replace(sampling, guides=tuple(await guides_of(wanted, client, prompts)))
+    return replace(sampling, guides=tuple(await guides_of(wanted, client, prompts, sampling)))
 
 
 async def states_after(job: Job, ends: Sequence[tuple[int, str]]) -> list[str]:

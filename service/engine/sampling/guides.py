@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.request import Guide, TokenChoices
+from service.engine.sampling.endings import Budget, Closers
 
 Mask = NDArray[np.bool_]
 Words = NDArray[np.uint32]  # a bit a token, lowest first
@@ -55,7 +56,15 @@ class Guides:
         matcher = LLMatcher(self._tokenizer, guide.text)
         if matcher.is_error():
             raise ValueError(f"no usable grammar: {matcher.get_error()}")
-        return _GrammarState(matcher, self)
+        place = _Place(matcher, self)
+        budget = None
+        if guide.max_tokens is not None:
+            budget = Budget.of(self._closers, place, guide.max_tokens)
+        return _GrammarState(place, budget)
+
+    @cached_property
+    def _closers(self) -> Closers:
+        return Closers(self.spellings)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -78,6 +87,11 @@ class Guides:
         bits = np.zeros(32 * self.num_words, np.bool_)
         bits[list(tokens)] = True
         return np.packbits(bits, bitorder="little").view(np.uint32)
+
+    def mask_of(self, words: Words) -> Mask:
+        """Bits (V,), each in a byte of its own."""
+        bits = np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_)
+        return bits[: len(self.spellings)]
 
     def endings(self, stops: NDArray[np.int64]) -> Words:
         """Those of the stop tokens that stand for no text, which come where a text may end."""
@@ -104,8 +118,7 @@ def allowed_tokens(state: GuideState, stops: NDArray[np.int64]) -> Mask:
     words = np.empty(state.guides.num_words, np.uint32)
     if state.allow(words):
         words |= state.guides.endings(stops)
-    bits = np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_)
-    return bits[: len(state.guides.spellings)]
+    return state.guides.mask_of(words)
 
 
 class _Vocabulary:
@@ -125,7 +138,7 @@ class _Vocabulary:
         return []  # would be asked for tokens that are forced; none are
 
 
-class _GrammarState:
+class _Place:
     """After some tokens of a text. A token that begins with a space, straight after a line break,
     would lose it when the text is put together: none is allowed there."""
 
@@ -143,14 +156,49 @@ class _GrammarState:
             words &= guides.begins_inside
         return bool(matcher.is_accepting())
 
+    @property
+    def may_end(self) -> bool:
+        matcher = self._matcher
+        return bool(not matcher.is_error() if matcher.is_stopped() else matcher.is_accepting())
+
+    def fill(self, mask: Mask) -> None:
+        """As `allow`, a byte a token: (V,)."""
+        words = np.empty(self.guides.num_words, np.uint32)
+        self.allow(words)
+        mask[:] = self.guides.mask_of(words)
+
     def advance(self, token: int) -> None:
         if self._matcher.is_stopped() or self.guides.is_silent[token]:
             return
         self._matcher.consume_token(token)
         self._ends_line = self.guides.spellings[token].endswith(b"\n")
 
+    def copy(self) -> _Place:
+        return _Place(self._matcher.deep_copy(), self.guides, ends_line=self._ends_line)
+
+
+class _GrammarState:
+    """A place in a text that fulfils a grammar, and what it may still cost to end it."""
+
+    def __init__(self, place: _Place, budget: Budget | None) -> None:
+        self.guides, self._place, self._budget = place.guides, place, budget
+
+    def allow(self, words: Words) -> bool:
+        may_end = self._place.allow(words)
+        if self._budget is not None and self._budget.is_watched:
+            mask = self.guides.mask_of(words)
+            self._budget.narrow(self._place, mask)
+            words[:] = self.guides.words_of(np.flatnonzero(mask).tolist())
+        return may_end
+
+    def advance(self, token: int) -> None:
+        self._place.advance(token)
+        if self._budget is not None:
+            self._budget.spend(token)
+
     def copy(self) -> _GrammarState:
-        return _GrammarState(self._matcher.deep_copy(), self.guides, ends_line=self._ends_line)
+        budget = None if self._budget is None else self._budget.copy()
+        return _GrammarState(self._place.copy(), budget)
 
 
 class _Node:
