@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,13 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.tokenizer import Tokenizer
-from service.api.rescore_schemas import RescoreRequest
 from service.engine.request import Priority
 from tests.service.api.rescoring import LISTS, REQUEST, by_index, rescore, score
 from tests.service.conftest import Serve
 from tests.service.plain_engine import PlainEngine
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("eos", [True, False])
@@ -236,12 +231,3 @@ async def test_a_queue_that_fills_later_only_delays(
         engine.max_active = 1
         assert await rescore(client, **request) == expected
     assert not engine.active
-
-
-def test_the_examples_of_the_documentation_are_taken() -> None:
-    """Every JSON block of docs/rescoring.md is a whole request."""
-    text = (ROOT / "docs" / "rescoring.md").read_text("utf-8")
-    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        RescoreRequest.model_validate_json(block)
