@@ -84,7 +84,7 @@ def measure_fairness(port: int, client: Client, plan: Plan) -> Json:
     texts = [f"{number} {text}" for number in range(plan.texts)]
     with ThreadPoolExecutor(1) as pool:
         scoring = pool.submit(answered, port, "/v1/score", {"texts": texts})
-        _wait(port, lambda rows: rows > 0)
+        _wait(port, lambda rows: rows > 0 or scoring.done())
         beside = in_turn(client, plan, 2000, lambda: not scoring.done())
         scoring.result()
     rates = [_rate(loads) for loads in (alone, beside)]
