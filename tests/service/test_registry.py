@@ -11,14 +11,11 @@ import pytest
 
 from models.checkpoint import (
     CheckpointError,
-    num_parameters,
 )
-from models.config import ModelConfig
 from service import registry as registry_module
 from service.engine.hosts.async_engine import (
     EngineUnavailableError,
 )
-from service.engine.hosts.build import estimated_bytes
 from service.registry import ModelRegistry, UnknownModelError
 from tests.service.plain_engine import PlainLSTM
 from tests.service.registries import TEMPLATE, Engines, registry_of, replace_checkpoint, use
@@ -230,10 +227,3 @@ async def test_further_names_of_the_default(folder: Path, engines: Engines) -> N
     assert (await use(registry, "gpt")).name == "a"
     assert (await use(registry, "b")).name == "a"
     assert (await registry.facts("gpt")).name == "a"
-
-
-def test_estimate_grows_with_everything() -> None:
-    large = ModelConfig(vocab_size=8192)
-    estimate = estimated_bytes(large, replicas=1, cache_bytes=0)
-    assert estimate > 4 * (num_parameters(large) + 8192 * 4 * 512)
-    assert estimated_bytes(large, replicas=2, cache_bytes=1 << 20) > estimate + (2 << 20)

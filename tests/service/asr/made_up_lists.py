@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from service.asr.hypotheses import LM, MODEL, Hypothesis, NBestList
+from service.asr.tuning_data import TuningData, build_data
 
 WORDS = tuple("abcdefghklm")
 
@@ -61,3 +62,9 @@ def _hypothesis(
         scores={LM: draw.gauss(0, 2) - 3.0 * len(words)},
         word_scores={MODEL: by_model},
     )
+
+
+def arrays_of(lists: list[NBestList], *, by_speaker: bool = False) -> TuningData:
+    """Arrays of lists that bring their references."""
+    references = {own.id: own.reference or "" for own in lists}
+    return build_data(lists, references, by_speaker=by_speaker)

@@ -1,18 +1,14 @@
-"""Totals by settings, mixtures word by word, hot words, forms of text, settings files."""
+"""Totals by settings, mixtures word by word, hot words; what is missing is named."""
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 
 from service.asr.hypotheses import LM, MODEL, Hypothesis, NBestList
 from service.asr.ranking import Ranker
-from service.asr.settings import Mixture, RescoringSettings, load_settings
-from service.asr.text_forms import render
-from service.text.rescoring import hot_word_score
+from service.asr.settings import Mixture, RescoringSettings
 
 LIST = NBestList(
     id="u",
@@ -63,33 +59,6 @@ def test_hot_words_are_a_term_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("new york new york", 2.0),
-        ("york", 0.0),
-        ("newyork", 0.0),
-        ("  new   york ", 1.0),
-        ("", 0.0),
-    ],
-)
-def test_hot_phrases_are_whole_words(text: str, score: float) -> None:
-    assert hot_word_score(text, {"new york": 1.0, "": 9.0}) == score
-
-
-@pytest.mark.parametrize(
-    ("form", "expected"),
-    [
-        ("as-is", "I'm here, i think."),
-        ("asr", "i'm here i think"),
-        ("cased", "I'm here I think."),
-    ],
-)
-def test_forms_of_text(form: str, expected: str) -> None:
-    assert render("I'm here, i think.", form) == expected  # type: ignore[arg-type]
-    assert render("", form) == ""  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
     ("settings", "fault"),
     [
         (RescoringSettings(), "no weight is given for the score 'lm'"),
@@ -103,36 +72,3 @@ def test_forms_of_text(form: str, expected: str) -> None:
 def test_what_is_missing_is_named(settings: RescoringSettings, fault: str) -> None:
     with pytest.raises(ValueError, match=f"list 'u': {fault}"):
         Ranker(settings).rank(LIST)
-
-
-def test_the_file_comes_back(tmp_path: Path) -> None:
-    settings = RescoringSettings(
-        lm_weight=1 / 3,
-        length_bonus=-17.25,
-        weights={LM: 0.0, "graph": 9.5},
-        mixture=Mixture("ngram", 0.35),
-        text_form="asr",
-        about={"model": {"name": "m"}},
-    )
-    settings.save(tmp_path / "s.json")
-    assert load_settings(tmp_path / "s.json") == settings
-
-
-@pytest.mark.parametrize(
-    ("entry", "fault"),
-    [
-        ([], "is no settings file"),
-        ({"form": 2, "rescore": {}}, "is no settings file of form 1"),
-        ({"form": 1, "rescore": {"lm_wieght": 1}}, "unknown field 'lm_wieght'"),
-        ({"form": 1, "rescore": {"lm_weight": "x"}}, "rescore.lm_weight is no finite number"),
-        ({"form": 1, "rescore": {"weights": []}}, "weights is no JSON object"),
-        ({"form": 1, "rescore": {"mixture": {"with": "n"}}}, "needs 'with' and 'share'"),
-        ({"form": 1, "rescore": {"mixture": {"with": "n", "share": 2}}}, "is in 0..1, not 2"),
-        ({"form": 1, "rescore": {}, "text_form": "upper"}, "text_form is 'upper'"),
-    ],
-)
-def test_a_bad_file_is_named(tmp_path: Path, entry: object, fault: str) -> None:
-    path = tmp_path / "s.json"
-    path.write_text(json.dumps(entry))
-    with pytest.raises(ValueError, match=f"s.json: .*{fault}"):
-        load_settings(path)

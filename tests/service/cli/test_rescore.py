@@ -159,9 +159,3 @@ def test_faults_of_a_file_are_named(lists: Path) -> None:
         file.write('{"hypotheses": [{"text": 5}]}\n')
     result = run("rescore", "--nbest", lists, code=1)
     assert "lists.jsonl, line 4: hypotheses.0: 'text' is no string" in result.output
-
-
-def test_tuning_needs_references(tmp_path: Path) -> None:
-    path = tmp_path / "lists.jsonl"
-    path.write_text('{"id": "u", "hypotheses": [{"text": "a"}]}\n')
-    assert "give --reference" in run("tune", "--nbest", path, code=1).output

@@ -16,6 +16,7 @@ from service.text.rescoring import (
     Scored,
     check_names,
     combine,
+    hot_word_score,
     posteriors,
     rank,
 )
@@ -174,3 +175,17 @@ def test_check_names_names_the_score_that_has_no_counterpart() -> None:
         check_names({"ngarm": -1.0}, {"ngram": 0.3})
     with pytest.raises(ValueError, match="the score 'ngram', which has a weight, is missing"):
         check_names({}, {"ngram": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("new york new york", 2.0),
+        ("york", 0.0),
+        ("newyork", 0.0),
+        ("  new   york ", 1.0),
+        ("", 0.0),
+    ],
+)
+def test_hot_phrases_are_whole_words(text: str, score: float) -> None:
+    assert hot_word_score(text, {"new york": 1.0, "": 9.0}) == score
