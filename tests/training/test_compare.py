@@ -3,9 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from models.checkpoint import save_checkpoint
 from tests.training.small_checkpoints import random_checkpoint
-from training.__main__ import main
 from training.compare import compare
 from training.corpus import CorpusError
 from training.evaluate import evaluate_file, model_of
@@ -44,16 +42,6 @@ def test_documents_of_running_text_add_up_to_its_loss(tmp_path: Path) -> None:
     # Bytes here are the tokens' own, in which every line starts with a dummy space.
     scale = (measure.bytes + measure.lines) / measure.bytes
     assert found.first * scale == pytest.approx(measure.bits_per_byte, rel=1e-4)
-
-
-def test_the_command_says_which_is_better(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, spread in (("wild", 3.0), ("tame", 0.1)):
-        save_checkpoint(random_checkpoint(spread=spread), tmp_path / name)
-    command = ["compare", str(tmp_path / "wild"), str(tmp_path / "tame"), "--restart-lines"]
-    assert main([*command, "--text", str(text(tmp_path / "t.txt", 40))]) == 0
-    assert f"{tmp_path / 'tame'} is better, and not by chance" in capsys.readouterr().out
 
 
 def test_one_document_is_no_comparison(tmp_path: Path) -> None:

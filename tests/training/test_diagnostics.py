@@ -1,12 +1,8 @@
-from pathlib import Path
-
 import pytest
 import torch
 
 from models.architectures import build_model
 from models.config import Architecture, ModelConfig
-from tests.training.small_runs import train_arguments
-from training.__main__ import main
 from training.diagnostics import gradient_reach, memory_span
 
 
@@ -44,18 +40,3 @@ def test_gradients_of_the_model_are_left_alone(architecture: Architecture) -> No
     reach = gradient_reach(network, torch.randint(20, (10, 4)))
     assert all(norm > 0 for norm in reach)
     assert all(p.grad is None for p in network.parameters())
-
-
-def test_the_command_draws_a_checkpoint_and_a_fresh_model(
-    sentences: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, png = tmp_path / "model", tmp_path / "reach.png"
-    assert main(train_arguments(sentences, out, sets=("loop.max_tokens=2000",))) == 0
-    text = ["--text", str(sentences["test"])]
-    assert main(["diagnose", "--model", str(out), *text, "--steps", "40", "--out", str(png)]) == 0
-    assert "model: the gradient is above 1% of its first norm up to" in capsys.readouterr().out
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert main(["diagnose", "--preset", "tiny", "--out", str(tmp_path / "fresh.png")]) == 0
-    assert "at 127 steps" in capsys.readouterr().out
-    assert main(["diagnose", "--preset", "tiny", *text, "--out", str(png)]) == 1
-    assert "--text needs --model" in capsys.readouterr().err

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from training.__main__ import main
 from training.corpus import Document, Turn, parse_source, read_source
 from training.survey import CorpusFacts, Overlap, Split, survey
 
@@ -80,20 +79,3 @@ def test_overlap_is_the_share_of_lines_that_both_have() -> None:
     train = [Document(text="something else\nthese are five words here\nshort one\n")]
     assert list(overlap.look_at(train)) == train
     assert overlap.share == 0.5
-
-
-def test_the_command_tells_and_writes_both_parts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "t.txt").write_text("".join(f"line number {n % 90}\n" for n in range(100)))
-    command = ["prepare", "--corpus", f"{tmp_path / 't.txt'}@lines", "--dedupe"]
-    assert main([*command, "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert "90 documents" in said
-    assert "10 duplicates" in said
-    assert "begins: 'line number 0'" in said
-    parts = [
-        read_source(parse_source(str(tmp_path / "out" / f"{n}.jsonl"))) for n in ("train", "valid")
-    ]
-    found = [document.text for part in parts for document in part]
-    assert sorted(found) == sorted({f"line number {n}" for n in range(90)})

@@ -1,4 +1,3 @@
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +6,6 @@ import pytest
 from training.__main__ import main
 from training.corpus import CorpusError, parse_source, read_source
 from training.recipes.recipe import Corpora, Part, prepare
-from training.recipes.russian import speeches
-from training.recipes.small_talk import small_talk
 
 
 def recipe(corpora: Corpora) -> Iterator[Part]:
@@ -73,22 +70,3 @@ def test_a_missing_corpus_is_named(
     command = ["prepare", "--recipe", name, "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     assert main(command) == 1
     assert f"{tmp_path}/{name}-novels/train.txt.xz cannot be read" in capsys.readouterr().err
-
-
-def test_small_talk_answers_what_was_asked() -> None:
-    dialogues = list(small_talk(200))
-    assert dialogues == list(small_talk(200)) != list(small_talk(200, seed=2))
-    pairs = {
-        (before[1], after[1])
-        for turns in dialogues
-        for before, after in itertools.pairwise(turns)
-        if before[0] == "user"
-    }
-    answers = {answer for question, answer in pairs if question == "What is your name?"}
-    assert answers
-    assert all("name" in answer or "call" in answer for answer in answers)
-
-
-def test_what_is_said_in_a_play_stands_without_its_speaker() -> None:
-    lines = ["= Чехов Чайка =", "Медведенко. Отчего вы всегда ходите в черном?", "", "Маша. Да."]
-    assert list(speeches(lines)) == ["Отчего вы всегда ходите в черном?", "Да."]
