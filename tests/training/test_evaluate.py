@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, expected_shapes, save_checkpoint
+from models.checkpoint import Checkpoint, expected_shapes
 from models.config import ModelConfig
 from models.tokenizer import Tokenizer
-from training.__main__ import main
 from training.corpus import CorpusError
 from training.evaluate import Measure, evaluate_file, model_of
 
@@ -162,26 +161,3 @@ def test_system_turns_are_given_and_stand_before_every_restarted_turn(
 def test_an_empty_file_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"text\.txt is empty: there is nothing to measure"):
         evaluate_file(model_of(checkpoint), checkpoint.tokenizer, text_file(tmp_path, ""))
-
-
-def test_the_command_prints_json_by_file(
-    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    digest = save_checkpoint(checkpoint, tmp_path / "model")
-    paths = [text_file(tmp_path, "some words\n", "a.txt"), text_file(tmp_path, "x\n", "b.txt")]
-    command = ["evaluate", "--model", str(tmp_path / "model"), "--text", *map(str, paths)]
-    assert main([*command, "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["model"] == digest
-    measure = evaluate_file(model_of(checkpoint), checkpoint.tokenizer, paths[0])
-    assert printed["results"][str(paths[0])] == measure.to_dict()
-    assert set(printed["results"]) == set(map(str, paths))
-    assert main(command) == 0
-    assert f"{measure.bits_per_byte:.4f} bits per byte" in capsys.readouterr().out
-
-
-def test_the_command_explains_what_it_cannot_load(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", "--model", str(tmp_path / "none"), "--text", "a.txt"]) == 1
-    assert "no checkpoint at" in capsys.readouterr().err
