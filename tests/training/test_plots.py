@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from training.plots import curves, draw_curves, new_figure
 
 STEPS = [
@@ -22,7 +24,10 @@ def log(folder: Path, *records: dict[str, float]) -> Path:
 def test_each_curve_has_the_numbers_of_the_log(tmp_path: Path) -> None:
     figure = curves(log(tmp_path, *STEPS, *VALIDATIONS))
     drawn = {
-        line.get_label(): (list(line.get_xdata()), list(line.get_ydata()))
+        line.get_label(): (
+            np.asarray(line.get_xdata()).tolist(),
+            np.asarray(line.get_ydata()).tolist(),
+        )
         for axes in figure.axes
         for line in axes.get_lines()
     }

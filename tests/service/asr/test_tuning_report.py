@@ -90,7 +90,7 @@ def test_every_group_as_a_whole_is_drawn() -> None:
 def test_a_choices_scale_goes_into_each_share() -> None:
     data = replace(arrays_of(made_up_lists(2, model_knows=0)), fixed_names=("graph",))
     candidate = Candidate(scale=4.0, length_bonus=-0.5, shares=(0.25, 0.75), mixing=0.3)
-    mixed = Choice(Configuration("x", (LM, ("mix", "ngram"))), candidate, 0.0)  # type: ignore[arg-type]
+    mixed = Choice(Configuration("x", (LM, ("mix", "ngram"))), candidate, 0.0)
     settings = to_settings(mixed, data, "asr")
     assert settings.weights == {"graph": 4.0, LM: 1.0}
     assert (settings.lm_weight, settings.length_bonus) == (3.0, -0.5)
