@@ -12,7 +12,7 @@ import { notice, Work } from "./work.js";
 const PAUSE_MS = 120; // of typing, before the text is scored
 const MOST_UNDOS = 50;
 const MOST_DRAWN = 3000; // pieces: a browser takes seconds to lay out many more
-const CONTINUATION = { max_tokens: 24, temperature: 0.7, stop: ["\n"] };
+const CONTINUATION = { max_tokens: 24, min_tokens: 4, temperature: 0.7, stop: ["\n"] };
 const SAMPLES = [
   "She opened the door and saw a small grey elephant sitting on the sofa.",
   "The old man the boats.",

@@ -14,7 +14,7 @@ from training.shards import Shard
 
 @pytest.mark.parametrize(
     ("loss", "served"),
-    [(0.0, "int8"), (-0.01, "int8"), (LARGEST_INT8_LOSS, "int8"), (0.05, "float32")],
+    [(0.0, "int8"), (-0.0005, "int8"), (0.9 * LARGEST_INT8_LOSS, "int8"), (0.05, "float32")],
 )
 def test_what_auto_will_serve_is_told(loss: float, served: str) -> None:
     assert describe_int8(loss) == (

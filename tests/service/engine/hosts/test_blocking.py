@@ -127,3 +127,6 @@ def test_who_waits_is_told_when_the_engine_fails(
     assert isinstance(failure.value.__cause__, MemoryError)
     with pytest.raises(RuntimeError, match="closed"):
         engine.submit(endless())
+    for thread in threading.enumerate():
+        if thread.name == "engine":
+            thread.join(5)  # so that its end is seen here, and in no other test
