@@ -42,6 +42,12 @@ def test_unreadable_lists_name_file_and_line(
         list(read_lists(file, form, ReadOptions(beam_size=1)))
 
 
+def test_a_line_of_white_space_alone_is_blank(tmp_path: Path) -> None:
+    (tmp_path / "1best_recog").mkdir()
+    (tmp_path / "1best_recog" / "text").write_text("u0 a\n\t\nu1 b\n \t\n", "utf-8")
+    assert [own.id for own in read_lists(tmp_path, "espnet")] == ["u0", "u1"]
+
+
 def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
     """Not the checksum at its end, but what zlib itself cannot go on with."""
     packed = bytearray(gzip.compress(b"1 2 1 the cat\n" * 50))

@@ -55,8 +55,8 @@ def all_lines(path: Path) -> Iterator[tuple[int, str]]:
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers, without spaces around them."""
     for number, line in all_lines(path):
-        if line := line.strip(" "):
-            yield number, line
+        if line.strip():  # a tab alone is blank, too; one beside words may mean something
+            yield number, line.strip(" ")
 
 
 def parse_json_line(text: str, path: Path, line: int) -> Any:
