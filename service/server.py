@@ -33,14 +33,17 @@ def run(
     settings: Settings,
     engine: AsyncEngine | None = None,
     sockets: list[socket.socket] | None = None,
+    *,
+    told_to_end: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve until a signal. Raises what prevents the default model's loading.
 
     engine: one for the default model that is on its way already; sockets: listening already.
+    told_to_end: whether a signal came before the server could handle it.
     """
     with logging_to_stderr(settings.log_level, settings.log_format):
         app = create_app(settings, engine=engine)
-        server = Server(app, app.state.context)
+        server = Server(app, app.state.context, told_to_end)
         if server.context.keys.is_empty and not settings.is_loopback:
             logger.warning(
                 "listening on %s without an API key: whoever reaches this address may use the "
@@ -61,9 +64,15 @@ class Server(uvicorn.Server):
     with an error event, and uvicorn shuts down. A second signal ends at once.
     """
 
-    def __init__(self, app: Callable[..., Any], context: AppContext) -> None:
-        """`app`: an ASGI application over `context`."""
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        context: AppContext,
+        told_to_end: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`app`: an ASGI application over `context`; told_to_end: as `run` has it."""
         self.context, settings = context, context.settings
+        self._told_to_end = told_to_end
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -109,6 +118,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._spawn(self._announce())
+        if self._told_to_end():  # asked now that `handle_exit` gets whatever comes later
+            self.handle_exit(signal.SIGTERM, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # Not recorded as uvicorn would, which raises the signal again: a drained exit is code 0.

@@ -32,14 +32,30 @@ def _serve(**given: Any) -> None:
 
     Each option is also an environment variable: LSTM_SERVE_PORT for --port.
     """
-    before = signal.signal(signal.SIGTERM, _end)  # the server has its own, once it is there
+    early = EarlyEnd()
+    before = signal.signal(signal.SIGTERM, early.note)  # the server has its own, once it is there
     try:
-        _start(read_settings(given))
+        _start(read_settings(given), early)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start(settings: Settings) -> None:
+class EarlyEnd:
+    """Whether SIGTERM came before there was a server to obey it.
+
+    Noted, not raised: an exception of a signal handler is lost, and the signal with it, where C
+    code ignores it, as the import of an extension module may.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def note(self, sig: int, frame: types.FrameType | None) -> None:  # noqa: ARG002
+        """Handle the signal."""
+        self.came = True
+
+
+def _start(settings: Settings, early: EarlyEnd) -> None:
     hide_arguments(secrets_of(settings))
     if not settings.model.is_dir():
         raise click.ClickException(f"no checkpoint at {settings.model}: there is no such folder")
@@ -57,14 +73,9 @@ def _start(settings: Settings) -> None:
     from service.server import run
 
     try:
-        run(settings, engine, [listener])
+        run(settings, engine, [listener], told_to_end=lambda: early.came)
     except (RuntimeError, ValueError) as error:
         raise click.ClickException(f"cannot serve {settings.model}: {error}") from error
-
-
-def _end(sig: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
-    """Nothing is served yet, so that there is nothing to wait for."""
-    raise SystemExit(0)
 
 
 def secrets_of(settings: Settings) -> list[str]:

@@ -83,6 +83,28 @@ def test_told_to_end_while_it_loads_it_ends_well(folder: Path, delay_s: float) -
             pytest.fail("an engine process outlives its server")
 
 
+# An exception in the middle of importing an extension module may be ignored by it.
+_TOLD_WHERE_EXCEPTIONS_ARE_LOST = """
+import contextlib, signal, sys
+from service.__main__ import main
+from service.cli import serve
+open_socket = serve.open_socket
+
+def told(settings):
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGTERM)
+    return open_socket(settings)
+
+serve.open_socket = told
+main(["serve", "--model", sys.argv[1], "--port", "0"])
+"""
+
+
+def test_told_to_end_where_an_exception_would_be_lost_it_ends(folder: Path) -> None:
+    command = [sys.executable, "-c", _TOLD_WHERE_EXCEPTIONS_ARE_LOST, str(folder)]
+    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
+
+
 def test_the_log_is_json_line_by_line_if_it_is_to_be(folder: Path) -> None:
     """From the first line to the last, the web server's own included."""
     with started(folder, "--log-format", "json", errors=subprocess.PIPE) as process:
