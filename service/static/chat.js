@@ -21,7 +21,7 @@ export function openChat(page) {
   let figures = newFigures();
   let owner = null; // the model whose state it is
 
-  const model = () => byId("model").value;
+  const model = () => page.modelName;
 
   function drawState() {
     byId("chat-charts").replaceChildren(
@@ -37,6 +37,8 @@ export function openChat(page) {
     if (isThere) link.href = `${ADDRESS}${state}`;
     else link.removeAttribute("href");
   }
+
+  const showSend = () => (byId("chat-send").disabled = box.disabled || work.isRunning);
 
   function addTurn(role, text = "") {
     turns.querySelector(".empty")?.remove();
@@ -57,9 +59,9 @@ export function openChat(page) {
     const shown = state ? { ...body, state: STATE } : body;
     const done = work.run((signal) => receive(body, signal));
     showCommand(byId("chat-curl"), "v1/chat/completions", shown, { streamed: true });
-    byId("chat-send").disabled = true;
+    showSend();
     const isDone = await done;
-    byId("chat-send").disabled = false;
+    showSend();
     if (!isDone) said.parentElement.classList.add("unsent");
     drawState();
   }
@@ -146,7 +148,8 @@ export function openChat(page) {
   page.onModel((chosen) => {
     sampling.takeDefaults(chosen.sampling_defaults);
     const canChat = Boolean(chosen.chat_template);
-    byId("chat-send").disabled = box.disabled = !canChat;
+    box.disabled = !canChat;
+    showSend();
     const size = (chosen.architecture.num_parameters / 1e6).toFixed(1);
     byId("chat-about").textContent = canChat
       ? `The server remembers nothing: the whole conversation is in a sealed state that this page holds. With ${size} million parameters ${chosen.id} is good for small talk and for seeing how states work. It knows no facts and follows no instructions.`

@@ -25,6 +25,10 @@ const page = {
   get model() {
     return this.models.find((model) => model.id === byId("model").value) ?? null;
   },
+  /** What requests name; nothing until the models are known, and then the default answers. */
+  get modelName() {
+    return this.model?.id;
+  },
   /** Call `listener` now where models are known, and whenever another one is chosen. */
   onModel(listener) {
     this.listeners.push(listener);

@@ -20,7 +20,7 @@ export function openRescore(page) {
   let tree = null; // of the list that is open
   let nodes = "";
 
-  const model = () => byId("model").value;
+  const model = () => page.modelName;
   const value = (name) => Number(sliders.get(name).value);
   const weights = () => ({
     lm: value("language model"),

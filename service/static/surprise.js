@@ -38,7 +38,7 @@ export function openSurprise(page) {
 
   /** Text and model of each side, as the controls say. */
   function wanted() {
-    const model = byId("model").value;
+    const model = page.modelName;
     const first = { model, text: text.value, box: text };
     if (beside() === "text") return [first, { model, text: otherText.value, box: otherText }];
     if (beside() === "model") return [first, { model: byId("other-model").value, text: text.value, box: text }];

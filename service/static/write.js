@@ -29,7 +29,7 @@ export function openWrite(page) {
   let tree = new Branches(START);
   let words = [];
 
-  const model = () => byId("model").value;
+  const model = () => page.modelName;
   const defaults = () => page.model?.sampling_defaults ?? {};
 
   function show() {

@@ -66,9 +66,10 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser, address: str) -> Iterator[Open]:
     """Open a view; whatever the page complains about on its console fails the test.
 
-    at: address of the service; may_complain: the test makes requests fail on purpose.
+    at: address of the service; may_complain: the test makes requests fail on purpose; waits: until
+    the models are known.
     """
-    from tests.browser.driver import NARROW, WIDE
+    from tests.browser.driver import NARROW, WIDE, wait_for_models
 
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
@@ -80,6 +81,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Open]:
         scheme: Literal["light", "dark"] = "light",
         size: ViewportSize = WIDE,
         may_complain: bool = False,
+        waits: bool = True,
     ) -> Page:
         context = browser.new_context(viewport=size, color_scheme=scheme, has_touch=size is NARROW)
         context.set_default_timeout(20_000)
@@ -97,7 +99,9 @@ def open_page(browser: Browser, address: str) -> Iterator[Open]:
 
         page.on("console", read_console)
         page.on("request", check_address)
-        page.goto(f"{at}/#{view}")
+        page.goto(f"{at}/#{view}")  # ends when the scripts have run: every listener is there
+        if waits:
+            wait_for_models(page)
         return page
 
     yield open_page

@@ -34,6 +34,7 @@ __all__ = [
     "ViewportSize",
     "expect",
     "sync_playwright",
+    "wait_for_models",
 ]
 
 expect.set_options(timeout=20_000)  # a machine may be busy with other tests
@@ -41,3 +42,8 @@ expect.set_options(timeout=20_000)  # a machine may be busy with other tests
 WIDE, NARROW = ViewportSize(width=1180, height=860), ViewportSize(width=390, height=800)
 Open = Callable[..., Page]
 Shoot = Callable[[Page, str], None]
+
+
+def wait_for_models(page: Page) -> None:
+    """Until the page knows its models, and has put every control where their defaults want it."""
+    expect(page.locator("#model option").first).not_to_have_text("…")

@@ -11,6 +11,9 @@ from tests.browser.driver import Open, Page
 
 LEAST_CONTRAST = 4.5  # WCAG 2.2, level AA, for text
 
+# What each view shows when it has come to rest.
+DRAWN_LAST = {"surprise": ".legend", "write": ".word", "rescore": ".empty", "chat": ".chart"}
+
 _READ = """([name, steps]) => steps.map((step) => {
     const pane = document.querySelector(".coloured");
     const piece = document.createElement("span");
@@ -72,7 +75,7 @@ def test_text_can_be_read_on_every_colour(open_page: Open, scheme: str) -> None:
 def test_all_text_can_be_read(open_page: Open, scheme: str, view: str) -> None:
     """Of whatever is seen when a view opens, against the nearest colour behind it."""
     page = open_page(view, scheme=scheme)
-    page.wait_for_timeout(300)
+    page.locator(f"#{view} {DRAWN_LAST[view]}").last.wait_for()
     found = page.evaluate(
         """() => {
             const behind = (element) => {

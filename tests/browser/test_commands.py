@@ -51,6 +51,7 @@ def test_of_write(open_page: Open) -> None:
     page.fill("#write-sampling input[type=number]", "7")
     page.click("#write-go")
     expect(page.locator("#write-notice")).to_contain_text("Seed 7.")
+    expect(page.locator("#write-go")).to_have_text("Continue")
     chunks = events(run_command(page, "write"))
     text = "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
     expect(page.locator("#write-text")).to_have_value("It was a dark night and" + text)
@@ -61,7 +62,7 @@ def test_of_rescore(open_page: Open) -> None:
     page.click("#rescore-sample")
     expect(page.locator(".ranking > ol > li")).to_have_count(10)  # the tree below has items, too
     found = json.loads(run_command(page, "rescore"))["utterances"][0]["hypotheses"]
-    shown = page.locator(".ranking li p").all_inner_texts()
+    shown = page.locator(".ranking > ol > li p").all_inner_texts()
     assert [hypothesis["text"] for hypothesis in found] == [
         text for text in shown if text in {hypothesis["text"] for hypothesis in found}
     ]

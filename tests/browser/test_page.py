@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.harness import SHIPPED
-from tests.browser.driver import NARROW, Open, Route, Shoot, expect
+from tests.browser.driver import NARROW, Open, Route, Shoot, expect, wait_for_models
 from tests.browser.prefix_proxy import prefix_proxy
 from tests.live_server import live_server
 
@@ -81,16 +81,36 @@ def test_a_slow_answer_is_seen_to_be_awaited(open_page: Open) -> None:
     waiting: list[Route] = []
     page.route("**/v1/score", lambda route: waiting.append(route))
     page.fill("#surprise-text", "in a while")
+    while not waiting:
+        page.wait_for_timeout(20)
     expect(page.locator("#surprise-result")).to_have_attribute("aria-busy", "true")
     waiting[0].continue_()
     expect(page.locator(".coloured")).to_contain_text("in a while")
     expect(page.locator("#surprise-result")).not_to_have_attribute("aria-busy", "true")
 
 
+def test_the_default_answers_who_clicks_before_the_models_are_known(open_page: Open) -> None:
+    page = open_page("write")
+    waiting: list[Route] = []
+    page.route("**/v1/models", lambda route: waiting.append(route))
+    page.reload()
+    page.click("#write-go")
+    expect(page.locator("#write-notice")).to_contain_text("tokens in")
+    page.click("#tab-rescore")
+    page.click("#rescore-sample")
+    expect(page.locator(".chooser button")).to_have_count(16)
+    page.click("#tab-chat")
+    page.click("#chat-turns button")
+    expect(page.locator(".chart rect")).not_to_have_count(0)
+    expect(page.locator("#model option").first).to_have_text("…")
+    waiting[0].continue_()
+    wait_for_models(page)
+
+
 def test_a_key_is_asked_for_once(open_page: Open, shoot: Shoot) -> None:
     settings = {"LSTM_SERVE_LOG_LEVEL": "error", "LSTM_SERVE_API_KEYS": "open-sesame"}
     with live_server(sys.executable, SHIPPED, settings) as address:
-        page = open_page(at=address, may_complain=True)
+        page = open_page(at=address, may_complain=True, waits=False)
         dialog = page.locator("#key-dialog")
         expect(dialog).to_be_visible()
         shoot(page, "key")
@@ -148,9 +168,12 @@ def test_a_narrow_screen(open_page: Open, shoot: Shoot, view: str) -> None:
     if view == "rescore":
         page.tap("#rescore-sample")
         expect(page.locator("#rescore-tree .tree")).not_to_have_count(0)
+        expect(page.locator(".chooser button:enabled")).to_have_count(16)
     if view == "surprise":
         page.locator(".piece", has_text="elephant").tap()
         expect(page.locator(".card .row")).to_have_count(6)
+    if view == "write":
+        expect(page.locator(".word")).to_have_count(6)
     root = "document.documentElement"
     assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
     shoot(page, f"narrow-{view}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.browser.driver import Open
+from tests.browser.driver import Open, expect
 
 
 def test_every_operation_is_shown(open_page: Open, address: str) -> None:
     page = open_page()
     page.goto(f"{address}/docs")
-    page.wait_for_selector(".opblock")
-    assert page.locator(".opblock").count() > 15
+    page.locator(".opblock").nth(15).wait_for()
     page.locator("#operations-openai-completions .opblock-summary").click()
-    page.wait_for_selector("#operations-openai-completions .opblock-body")
+    expect(page.locator("#operations-openai-completions .opblock-body")).to_be_visible()

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import httpx
 
-from tests.browser.driver import Open, Shoot, expect
+from tests.browser.driver import Open, Page, Shoot, expect
 
 START = "It was a dark night and"
+
+
+def wait_until_written(page: Page, told: str) -> None:
+    """Until a continuation has ended, whose notice says `told`; what is drawn behind it, too."""
+    expect(page.locator("#write-notice")).to_contain_text(told)
+    expect(page.locator("#write-go")).to_have_text("Continue")
 
 
 def test_a_continuation_streams_in(open_page: Open) -> None:
@@ -15,11 +21,11 @@ def test_a_continuation_streams_in(open_page: Open) -> None:
     box = page.locator("#write-text")
     box.focus()
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#write-notice")).to_contain_text("tokens in")
+    wait_until_written(page, "Seed 1.")
     text = box.input_value()
     assert text.startswith(START)
     assert len(text) > len(START)
-    expect(page.locator("#write-notice")).to_contain_text("Seed 1.")
+    expect(page.locator("#write-notice")).to_contain_text("tokens in")
     page.click("#write-undo")
     expect(box).to_have_value(START)
     page.click("#write-redo")
@@ -30,7 +36,7 @@ def test_the_command_is_that_of_the_continuation(open_page: Open, address: str) 
     page = open_page("write")
     page.fill("#write-sampling input[type=number]", "7")
     page.click("#write-go")
-    expect(page.locator("#write-notice")).to_contain_text("Seed 7.")
+    wait_until_written(page, "Seed 7.")
     command = page.locator("#write-curl code").text_content() or ""
     assert f"curl -sN {address}/v1/completions" in command
     assert '"stream": true' in command
@@ -106,7 +112,7 @@ def test_branches_grow_and_are_walked(open_page: Open, shoot: Shoot) -> None:
     page.fill("#write-sampling input[type=number]", "11")
     page.select_option("#write-branches", "3")
     page.click("#write-go")
-    expect(page.locator("#write-notice")).to_contain_text("Seed 11.")
+    wait_until_written(page, "Seed 11.")
     branches = page.locator("#write-tree .branch")
     expect(branches).to_have_count(4)
     second = branches.nth(2)
@@ -117,7 +123,7 @@ def test_branches_grow_and_are_walked(open_page: Open, shoot: Shoot) -> None:
     expect(branches).to_have_count(5)  # typing behind a branch is a branch of its own
     page.fill("#write-sampling input[type=number]", "12")
     page.click("#write-go")
-    expect(page.locator("#write-notice")).to_contain_text("Seed 12.")
+    wait_until_written(page, "Seed 12.")
     expect(branches).to_have_count(8)
     expect(page.locator(".word")).to_have_count(6)
     shoot(page, "write")
@@ -128,6 +134,6 @@ def test_where_the_model_ends_the_text_one_can_go_on(open_page: Open) -> None:
     page.fill("#write-text", "Thank you very much. Have a nice day!")
     page.locator("#write-sampling input[type=range]").first.fill("0")
     page.click("#write-go")
-    expect(page.locator("#write-notice")).to_contain_text("the text ends here")
+    wait_until_written(page, "the text ends here")
     page.get_by_role("button", name="Go on past the end").click()
-    expect(page.locator("#write-notice")).to_contain_text("tokens in")
+    wait_until_written(page, "tokens in")
