@@ -52,11 +52,26 @@ def exposed() -> set[str]:
     return set(re.findall(r"^([a-z][a-zA-Z0-9_:]*)", metrics.render().decode(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["alerts.yml", "grafana/lstm-serve.json"])
-def test_metrics_exist(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("alerts.yml", 4), ("grafana/lstm-serve.json", 4), ("keda.yaml", 1)]
+)
+def test_metrics_exist(name: str, at_least: int) -> None:
     found = _METRIC.findall((DEPLOY / name).read_text())
-    assert len(found) > 3
+    assert len(found) >= at_least
     assert set(found) <= exposed()
+
+
+def test_either_autoscaler_is_for_the_same_deployment_within_the_same_bounds() -> None:
+    keda = yaml.safe_load((DEPLOY / "keda.yaml").read_text())["spec"]
+    plain = next(d["spec"] for d in documents() if d["kind"] == "HorizontalPodAutoscaler")
+    assert keda["scaleTargetRef"] == plain["scaleTargetRef"]
+    bounds = keda["minReplicaCount"], keda["maxReplicaCount"]
+    assert bounds == (plain["minReplicas"], plain["maxReplicas"])
+    # What KEDA's prometheus scaler asks for; all values of its metadata are strings.
+    (prometheus, cpu) = keda["triggers"]
+    assert {"serverAddress", "query", "threshold"} <= set(prometheus["metadata"])
+    for trigger in (prometheus, cpu):
+        assert all(isinstance(value, str) for value in trigger["metadata"].values())
 
 
 def test_the_dashboard_is_json_with_a_query_a_panel() -> None:
