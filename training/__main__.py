@@ -10,6 +10,7 @@ from training.cli import (
     adapt,
     compare,
     diagnose,
+    draw,
     evaluate,
     export,
     ngram,
@@ -21,7 +22,7 @@ from training.cli import (
 
 _COMMANDS = (
     *(train, adapt, widen, evaluate, compare, export),
-    *(prepare, ngram, diagnose, study),
+    *(prepare, draw, ngram, diagnose, study),
 )
 EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
