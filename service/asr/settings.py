@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from service.asr.formats.json_values import finite
 from service.asr.text_forms import TextForm
 
 FORM = 1
@@ -34,7 +35,7 @@ class RescoringSettings:
     """How a hypothesis' scores make its total; see `service.text.rescoring`.
 
     weights: of the scores that the lists bring, by name, and of `ngram`. mixture: in place of the
-    model alone, where `lm_weight` weighs the mixture.
+    model alone, where `lm_weight` weighs the mixture. ValueError for a factor that is not finite.
     """
 
     lm_weight: float = 0.5
@@ -43,6 +44,13 @@ class RescoringSettings:
     mixture: Mixture | None = None
     text_form: TextForm = "as-is"
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        factors = {"lm_weight": self.lm_weight, "length_bonus": self.length_bonus}
+        factors |= {f"the weight of {name!r}": own for name, own in self.weights.items()}
+        for name, value in factors.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name} is no finite number: {value}")
 
     def request_fields(self) -> dict[str, Any]:
         """Fields of `POST /v1/rescore`."""
@@ -107,6 +115,6 @@ def _mixture(entry: Any) -> Mixture | None:
 
 
 def _real(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (real := finite(value)) is None:
         raise ValueError(f"rescore.{name} is no finite number: {value!r:.40}")
-    return float(value)
+    return real

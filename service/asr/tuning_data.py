@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -66,8 +67,11 @@ def build_data(
 ) -> TuningData:
     """Arrays of scored lists: every hypothesis with its word scores, by the models' names.
 
-    ValueError names a list without reference, or a score that only some hypotheses have.
+    ValueError names an id that two lists have, a list without reference, or a score that only some
+    hypotheses have.
     """
+    if twice := [id for id, count in Counter(own.id for own in lists).items() if count > 1]:
+        raise ValueError(f"{len(twice)} ids belong to more than one list, {twice[0]!r} first")
     if missing := [own.id for own in lists if own.id not in references]:
         raise ValueError(f"there is no reference for {missing[0]!r} ({len(missing)} are missing)")
     names, word_names = _names(lists, "scores"), sorted(_names(lists, "word_scores"))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from service.asr.formats import LATTICE_FORMATS, OUTPUTS
-from service.asr.formats.text_files import open_text
+from service.asr.formats.text_files import FormatError, number, numbered_lines
 from service.asr.hypotheses import LM
 from service.asr.lattice import PathWeights
 from service.asr.lattice_rescoring import RescoringOptions
@@ -181,16 +181,11 @@ def _settings(
 
 
 def read_hot_words(path: Path) -> dict[str, float]:
-    """`word or phrase<white space>weight` lines; ValueError names the line."""
+    """`word or phrase<white space>weight` lines; FormatError names the line."""
     found = {}
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            *words, weight = line.split() or [""]
-            try:
-                if words:
-                    found[" ".join(words)] = float(weight)
-                elif weight:
-                    raise ValueError
-            except ValueError:
-                raise ValueError(f"{path}, line {number}: is no 'word weight'") from None
+    for line, text in numbered_lines(path):
+        *words, weight = text.split()
+        if not words:
+            raise FormatError(path, line, "is no 'word weight'")
+        found[" ".join(words)] = number(weight, path, line, "the weight")
     return found

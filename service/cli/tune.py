@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from service.asr.formats.text_files import FormatError, numbered_lines
+from service.asr.formats.text_files import FormatError, keyed_lines
 from service.asr.hypotheses import NBestList
 from service.asr.scoring import ListScorer
+from service.asr.spelling import spelling_fault
 from service.asr.tuning_data import build_data
 from service.asr.tuning_report import Report, describe, to_settings, tune
 from service.cli.model_option import model_options, open_model
@@ -64,6 +65,8 @@ def command(
     try:
         lists = list(open_lists(nbest, form, **reading))
         references = _references(lists, reference)
+        if (fault := spelling_fault(lists, references)) is not None:
+            click.echo(f"warning: {fault}", err=True)
         lists = _with_speakers(lists, speakers)
         kenlm = open_ngram(ngram)
         with open_model(model, precision, threads) as opened:
@@ -109,8 +112,7 @@ def _with_speakers(lists: list[NBestList], path: Path | None) -> list[NBestList]
 def _keyed(path: Path) -> dict[str, str]:
     """`id words` lines, as Kaldi's text and utt2spk; FormatError names an id that occurs twice."""
     found: dict[str, str] = {}
-    for line, text in numbered_lines(path):
-        key, _, value = text.partition(" ")
+    for line, key, value in keyed_lines(path):
         if key in found:
             raise FormatError(path, line, f"{key!r} occurs twice")
         found[key] = " ".join(value.split())

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from service.asr.formats.ids import word_of_line
 from service.asr.formats.json_objects import members
-from service.asr.formats.text_files import FormatError, number, numbered_lines, open_text
+from service.asr.formats.text_files import FormatError, keyed_lines, number, open_text
 from service.asr.hypotheses import Hypothesis, NBestList
 
 _TENSOR = re.compile(r"tensor\((?P<value>[^,)]+).*\)")
@@ -39,6 +40,7 @@ def _read_folder(path: Path) -> Iterator[NBestList]:
     for own in streams:
         if own.key is not None:
             raise own.fail(f"{own.key!r} is missing in 1best_recog, or stands there in other order")
+        own.check_scores_ended()
 
 
 class _Stream:
@@ -46,14 +48,14 @@ class _Stream:
 
     def __init__(self, folder: Path) -> None:
         self._text, self._score = folder / "text", folder / "score"
-        self._texts = numbered_lines(self._text)
-        self._scores = numbered_lines(self._score) if self._score.exists() else None
+        self._texts = keyed_lines(self._text)
+        self._scores = keyed_lines(self._score) if self._score.exists() else None
         self._advance()
 
     def _advance(self) -> None:
-        self._line, line = next(self._texts, (0, None))
-        self.key = None if line is None else line.split(maxsplit=1)[0]
-        self._words = "" if line is None else " ".join(line.split()[1:])
+        self.key: str | None
+        self._line, self.key, words = next(self._texts, (0, None, ""))
+        self._words = " ".join(words.split())
 
     def fail(self, fault: str) -> FormatError:
         return FormatError(self._text, self._line, fault)
@@ -61,15 +63,19 @@ class _Stream:
     def take(self) -> Hypothesis:
         score = None
         if self._scores is not None:
-            line, text = next(self._scores, (None, ""))
-            key, _, value = text.partition(" ")
+            line, key, value = next(self._scores, (None, "nothing", ""))
             if key != self.key or line is None:
                 raise FormatError(self._score, line, f"has {key!r} where text has {self.key!r}")
-            tensor = _TENSOR.fullmatch(value.strip())
+            tensor = _TENSOR.fullmatch(value)
             score = number(tensor["value"] if tensor else value, self._score, line, "the score")
         hypothesis = Hypothesis(text=self._words, score=score)
         self._advance()
         return hypothesis
+
+    def check_scores_ended(self) -> None:
+        """FormatError for a score without text."""
+        if self._scores is not None and (left := next(self._scores, None)) is not None:
+            raise FormatError(self._score, left[0], f"{left[1]!r} is not in text")
 
 
 def _read_json(path: Path) -> Iterator[NBestList]:
@@ -80,8 +86,15 @@ def _read_json(path: Path) -> Iterator[NBestList]:
         yield NBestList(
             id=name,
             hypotheses=tuple(_from_json(own, path, line) for own in output),
-            reference=next((str(own["text"]) for own in output if "text" in own), None),
+            reference=_reference(output, path, line),
         )
+
+
+def _reference(output: list[dict[str, Any]], path: Path, line: int) -> str | None:
+    found = next((own["text"] for own in output if own.get("text") is not None), None)
+    if found is not None and not isinstance(found, str):
+        raise FormatError(path, line, f"the reference 'text' is no string: {found!r:.40}")
+    return found
 
 
 def _from_json(entry: dict[str, Any], path: Path, line: int) -> Hypothesis:
@@ -102,11 +115,12 @@ class Writer:
         self._files: dict[tuple[int, str], IO[str]] = {}
 
     def write(self, nbest: NBestList) -> None:
+        utterance = word_of_line(nbest.id)
         for rank, own in enumerate(nbest.hypotheses, 1):
-            self._file(rank, "text").write(f"{nbest.id} {own.text}".rstrip() + "\n")
+            self._file(rank, "text").write(" ".join((utterance, *own.words)) + "\n")
             score = own.extra.get("total", own.score)
             if score is not None:
-                self._file(rank, "score").write(f"{nbest.id} tensor({score!r})\n")
+                self._file(rank, "score").write(f"{utterance} tensor({score!r})\n")
 
     def _file(self, rank: int, name: str) -> IO[str]:
         if (rank, name) not in self._files:

@@ -8,7 +8,8 @@
 Scores are logarithms to `base` (natural if not given, 0 would mean probabilities and is refused)
 and come out natural. `r` counts as acoustic, as HTK adds it unscaled by `lmscale`. A word on a node
 belongs to the links that lead to it; one on the start node cannot be said and is dropped.
-`!NULL`, `<s>`, `</s>`, `<eps>`, `<sil>`, `[..]` and `++..++` are no words; `word(2)` is `word`.
+`!NULL`, `!SIL`, `<s>`, `</s>`, `<eps>`, `<sil>`, `-pau-`, `[..]` and `++..++` are no words, in
+capitals or not; `word(2)` is `word`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from service.asr.formats.ids import file_name
 from service.asr.formats.text_files import (
     FormatError,
     number,
@@ -30,7 +33,11 @@ from service.asr.formats.text_files import (
 from service.asr.lattice import SILENCE, Final, Lattice, Link, build_lattice
 
 _FIELD = re.compile(r"""([^\s=]+)=("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)*)""")
-_NO_WORD = re.compile(r"!NULL|!SENT_START|!SENT_END|</?s>|<eps>|<sil>|\[.*\]|\+\+.*\+\+|#\d+")
+_NO_WORD = re.compile(
+    r"!NULL|!SENT_START|!SENT_END|!SIL|</?s>|<eps>|<sil>|-pau-|\[.*\]|\+\+.*\+\+|#\d+",
+    re.IGNORECASE,
+)
+_INDEX_DIGITS = 18
 _VARIANT = re.compile(r"\(\d+\)$")
 _LONG_NAMES = {"NODES": "N", "LINKS": "L", "UTTERANCE": "U"}
 
@@ -41,69 +48,80 @@ def read(path: Path) -> Iterator[Lattice]:
         yield read_lattice(file)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """What a file says, before it is a lattice; head and links with their lines.
+
+    words, times: of the nodes. A node without a word has !NULL.
+    """
+
+    path: Path
+    head: dict[str, tuple[int, str]] = field(default_factory=dict)
+    words: dict[int, str] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict)
+    links: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+
+    def add(self, fields: dict[str, str], line: int) -> None:
+        if "I" in fields:
+            self._add_node(fields, line)
+        elif "J" in fields:
+            self.links.append((line, fields))
+        else:
+            own = {_LONG_NAMES.get(name, name): value for name, value in fields.items()}
+            self.head.update({name: (line, value) for name, value in own.items()})
+
+    def _add_node(self, fields: dict[str, str], line: int) -> None:
+        node = _index(fields["I"], self.path, line)
+        if node in self.words:
+            fault = f"the node I={node} occurs twice; a file holds one lattice"
+            raise FormatError(self.path, line, fault)
+        self.words[node] = fields.get("W", "!NULL")
+        if "t" in fields:
+            self.times[node] = number(fields["t"], self.path, line, "t")
+
+
 def read_lattice(path: Path) -> Lattice:
     """One file's lattice. Raises FormatError."""
-    head: dict[str, str] = {}
-    nodes: dict[int, dict[str, str]] = {}
-    links: list[tuple[int, dict[str, str]]] = []
+    rows = _Rows(path=path)
     for line, text in numbered_lines(path):
         if text.startswith("#"):
             continue
-        fields = {name: _unquoted(value) for name, value in _FIELD.findall(text)}
-        if not fields:
-            raise FormatError(path, line, f"has no NAME=VALUE: {text[:40]!r}")
-        if "I" in fields:
-            nodes[_index(fields["I"], path, line)] = fields
-        elif "J" in fields:
-            links.append((line, fields))
-        else:
-            head |= {_LONG_NAMES.get(name, name): value for name, value in fields.items()}
-    return _build(path, head, nodes, links)
+        if rest := _FIELD.sub("", text).strip():
+            raise FormatError(path, line, f"has no NAME=VALUE: {rest[:40]!r}")
+        rows.add({name: _unquoted(value) for name, value in _FIELD.findall(text)}, line)
+    return _build(rows)
 
 
-def _build(
-    path: Path,
-    head: Mapping[str, str],
-    nodes: Mapping[int, Mapping[str, str]],
-    rows: list[tuple[int, dict[str, str]]],
-) -> Lattice:
-    for name, count in (("N", len(nodes)), ("L", len(rows))):
-        if name in head and head[name] != str(count):
-            raise FormatError(path, None, f"says {name}={head[name]} and has {count} of them")
-    unit = _log_base(head.get("base"), path)
-    links = [_link(fields, nodes, unit, path, line) for line, fields in rows]
+def _build(rows: _Rows) -> Lattice:
+    path = rows.path
+    for name, count in (("N", len(rows.words)), ("L", len(rows.links))):
+        line, said = rows.head.get(name, (None, str(count)))
+        if said != str(count):
+            raise FormatError(path, line, f"says {name}={said} and has {count} of them")
+    unit = _log_base(rows)
+    links = [_link(fields, rows, unit, line) for line, fields in rows.links]
     ends, starts = {link.end for link in links}, {link.start for link in links}
-    start = _outermost(head.get("start"), set(nodes) - ends, "start", path)
-    end = _outermost(head.get("end"), set(nodes) - starts, "end", path)
+    start = _outermost(rows, "start", set(rows.words) - ends)
+    end = _outermost(rows, "end", set(rows.words) - starts)
     try:
         return build_lattice(
-            id=head.get("U", "") or stem(path),
+            id=rows.head.get("U", (0, ""))[1] or stem(path),
             start=start,
             finals={end: Final()},
             links=links,
-            times={
-                node: number(own["t"], path, 0, "t") for node, own in nodes.items() if "t" in own
-            },
+            times=rows.times,
         )
     except ValueError as error:
         raise FormatError(path, None, str(error)) from None
 
 
-def _link(
-    fields: Mapping[str, str],
-    nodes: Mapping[int, Mapping[str, str]],
-    unit: float,
-    path: Path,
-    line: int,
-) -> Link:
-    start, end = (_index(fields.get(name, ""), path, line) for name in ("S", "E"))
-    for node in (start, end):
-        if node not in nodes:
-            raise FormatError(path, line, f"there is no node I={node}")
+def _link(fields: Mapping[str, str], rows: _Rows, unit: float, line: int) -> Link:
+    start, end = (_node(fields.get(name, ""), rows, line) for name in ("S", "E"))
     acoustic, lm, pronunciation, model = (
-        unit * number(fields.get(name, "0"), path, line, name) for name in ("a", "l", "r", "x1")
+        unit * number(fields.get(name, "0"), rows.path, line, name)
+        for name in ("a", "l", "r", "x1")
     )
-    word = fields.get("W", nodes[end].get("W", "!NULL"))
+    word = fields.get("W", rows.words[end])
     return Link(start, end, spoken(word), acoustic + pronunciation, lm, model)
 
 
@@ -113,26 +131,36 @@ def spoken(word: str) -> str:
 
 
 def _index(text: str, path: Path, line: int) -> int:
-    if not text.isdecimal():
-        raise FormatError(path, line, f"{text!r} is no number of a node or link")
+    if not text.isdecimal() or len(text) > _INDEX_DIGITS:
+        raise FormatError(path, line, f"{text[:40]!r} is no number of a node or link")
     return int(text)
 
 
-def _log_base(text: str | None, path: Path) -> float:
+def _node(text: str, rows: _Rows, line: int) -> int:
+    """The number of a node that there is."""
+    node = _index(text, rows.path, line)
+    if node not in rows.words:
+        raise FormatError(rows.path, line, f"there is no node I={node}")
+    return node
+
+
+def _log_base(rows: _Rows) -> float:
     """What a logarithm of the file is multiplied by to be natural."""
-    if text is None:
+    if "base" not in rows.head:
         return 1.0
-    base = number(text, path, 1, "base")
+    line, text = rows.head["base"]
+    base = number(text, rows.path, line, "base")
     if base <= 0 or base == 1:
-        raise FormatError(path, None, f"base={text} gives no logarithms")
+        raise FormatError(rows.path, line, f"base={text} gives no logarithms")
     return math.log(base)
 
 
-def _outermost(given: str | None, found: set[int], name: str, path: Path) -> int:
-    if given is not None:
-        return _index(given, path, 0)
+def _outermost(rows: _Rows, name: str, found: set[int]) -> int:
+    if name in rows.head:
+        line, given = rows.head[name]
+        return _node(given, rows, line)
     if len(found) != 1:
-        raise FormatError(path, None, f"has {len(found)} nodes that could be its {name}")
+        raise FormatError(rows.path, None, f"has {len(found)} nodes that could be its {name}")
     return found.pop()
 
 
@@ -185,7 +213,10 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._written: set[str] = set()
 
     def write(self, lattice: Lattice) -> None:
-        with open_text(self._folder / f"{lattice.id}.lat.gz", "w") as file:
+        """ValueError for an id that cannot name a file, or has one already."""
+        name = file_name(lattice.id, self._written)
+        with open_text(self._folder / f"{name}.lat.gz", "w") as file:
             write_lattice(lattice, file)

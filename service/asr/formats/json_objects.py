@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from service.asr.formats.json_values import check_strings, fault
 from service.asr.formats.text_files import UNREADABLE, FormatError, open_text
 
 _CHUNK = 1 << 16
@@ -47,12 +48,15 @@ class _Reader:
                 value, end = self._decoder.raw_decode(self._text)
                 # A number at the window's edge may go on behind it.
                 if end < len(self._text) or self._ended:
+                    check_strings(value, self._text[:end])
                     self._drop(end)
                     return value
             except json.JSONDecodeError as error:
                 if self._ended:
                     self.line += self._text.count("\n", 0, error.pos)
                     raise self.fail(f"is no JSON: {error.msg}") from None
+            except ValueError as error:
+                raise self.fail(fault(error)) from None
             except RecursionError:
                 raise self.fail("is nested too deeply") from None
             # Twice as much each time, so that a long value is not parsed for every chunk of it.
@@ -81,10 +85,13 @@ def members(path: Path, inside: str | None = None) -> Iterator[tuple[int, str, A
     with open_text(path) as file:
         reader = _Reader(file, path)
         yield from _members(reader, inside)
+        if reader.peek():
+            raise reader.fail(f"goes on behind its object: {reader.peek()!r}")
 
 
 def _members(reader: _Reader, inside: str | None) -> Iterator[tuple[int, str, Any]]:
     reader.take("{")
+    is_found = False
     while reader.peek() != "}":
         name = reader.value()
         if not isinstance(name, str):
@@ -92,14 +99,15 @@ def _members(reader: _Reader, inside: str | None) -> Iterator[tuple[int, str, An
         reader.take(":")
         if inside == name:
             yield from _members(reader, None)
-            return
-        line = reader.line
-        value = reader.value()
-        if inside is None:
-            yield line, name, value
+            is_found = True
+        else:
+            line = reader.line
+            value = reader.value()
+            if inside is None:
+                yield line, name, value
         if reader.peek() != ",":
             break
         reader.take(",")
     reader.take("}")
-    if inside is not None:
+    if inside is not None and not is_found:
         raise reader.fail(f"the object has no member {inside!r}")

@@ -5,20 +5,22 @@
 
 Natural logarithms, higher is better. `am` is the acoustic score and wins over `score`, which is
 then the first pass's composite; `lm` is the recogniser's own language model's. `word_scores` gives
-by name a number for each word and one for the sentence end. Other fields come back as they are.
+by name a number for each word and one for the sentence end. `null` is as if the field were absent.
+Other fields come back as they are.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from service.asr.formats.text_files import FormatError, numbered_lines, parse_json_line
+from service.asr.formats.json_values import finite, parse_json_line
+from service.asr.formats.text_files import FormatError, numbered_lines
 from service.asr.hypotheses import LM, Hypothesis, NBestList
 
+_OF_LIST = ("id", "utt", "reference", "ref", "speaker", "hypotheses", "hyps")
 _OWN = ("text", "score", "scores", "word_scores", "am", "lm")
 
 
@@ -39,29 +41,41 @@ def parse(entry: Any, default_id: str) -> NBestList:
     id_name = _first(entry, "id", "utt")
     hyps_name = _first(entry, "hypotheses", "hyps")
     reference_name = _first(entry, "reference", "ref")
+    speaker_name = _first(entry, "speaker")
     if hyps_name is None:
         raise ValueError("has no 'hypotheses'")
     hypotheses = entry[hyps_name]
     if not isinstance(hypotheses, list):
         raise ValueError(f"{hyps_name!r} is no list")
-    used = {id_name, hyps_name, reference_name, "speaker"}
+    used = {id_name, hyps_name, reference_name, speaker_name}
     return NBestList(
-        id=str(entry[id_name]) if id_name else default_id,
+        id=_name(entry, id_name) if id_name else default_id,
         hypotheses=tuple(_hypothesis(own, f"{hyps_name}.{i}") for i, own in enumerate(hypotheses)),
         reference=_text(entry, reference_name) if reference_name else None,
-        speaker=str(entry["speaker"]) if "speaker" in entry else None,
-        extra={name: value for name, value in entry.items() if name not in used},
+        speaker=_name(entry, speaker_name) if speaker_name else None,
+        extra={
+            name: value
+            for name, value in entry.items()
+            if name not in used and not (name in _OF_LIST and value is None)
+        },
     )
 
 
 def _first(entry: Mapping[str, Any], *names: str) -> str | None:
-    return next((name for name in names if name in entry), None)
+    return next((name for name in names if entry.get(name) is not None), None)
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:
     if not isinstance(entry.get(name), str):
         raise ValueError(f"{name!r} is no string")
     return str(entry[name])
+
+
+def _name(entry: Mapping[str, Any], name: str) -> str:
+    """Of an utterance or a speaker: numbers are names, too."""
+    if isinstance(entry[name], int) and not isinstance(entry[name], bool):
+        return str(entry[name])
+    return _text(entry, name)
 
 
 def _hypothesis(entry: Any, where: str) -> Hypothesis:
@@ -71,17 +85,19 @@ def _hypothesis(entry: Any, where: str) -> Hypothesis:
         text = _text(entry, "text")
         score_name = _first(entry, "am", "score")
         scores = {name: _real(value, name) for name, value in _map(entry, "scores").items()}
-        if LM in entry:
-            scores[LM] = _real(entry[LM], LM)
+        if entry.get(LM) is not None:
+            own_lm = _real(entry[LM], LM)
+            if scores.setdefault(LM, own_lm) != own_lm:
+                raise ValueError(f"{LM!r} and 'scores.{LM}' are not the same number")
         extra = {name: value for name, value in entry.items() if name not in _OWN}
-        if score_name == "am" and "score" in entry:
+        if score_name == "am" and entry.get("score") is not None:
             extra["first_pass"] = entry["score"]
         return Hypothesis(
             text=text,
             score=_real(entry[score_name], score_name) if score_name else None,
             scores=scores,
             word_scores={
-                name: tuple(_real(value, f"word_scores.{name}") for value in values)
+                name: _reals(values, f"word_scores.{name}")
                 for name, values in _map(entry, "word_scores").items()
             },
             extra=extra,
@@ -91,16 +107,22 @@ def _hypothesis(entry: Any, where: str) -> Hypothesis:
 
 
 def _map(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = entry.get(name) or {}
+    value = {} if entry.get(name) is None else entry[name]
     if not isinstance(value, dict):
         raise ValueError(f"{name!r} is no JSON object")
     return value
 
 
 def _real(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (real := finite(value)) is None:
         raise ValueError(f"{name!r} is no finite number: {value!r:.40}")
-    return float(value)
+    return real
+
+
+def _reals(values: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{name!r} is no list")
+    return tuple(_real(value, name) for value in values)
 
 
 class Writer:

@@ -7,7 +7,8 @@
 
 Costs are natural and negated here: `score` the acoustic, `scores` `graph` and `lm`. A missing file
 is a missing score. The files are read side by side, so that a folder of any size takes one list's
-memory; their keys must be the same in the same order. Written: the same files, and `lmwt.rnn` with
+memory; their keys must be the same in the same order, and the lines of a list stand together, its
+first rank 1 (or 0). Written: the same files, and `lmwt.rnn` with
 the served model's cost, ranks by the new order.
 """
 
@@ -19,11 +20,13 @@ from itertools import groupby
 from pathlib import Path
 
 from service.asr.formats.conversions import from_cost, to_cost
-from service.asr.formats.text_files import FormatError, number, numbered_lines, open_text
+from service.asr.formats.ids import word_of_line
+from service.asr.formats.text_files import FormatError, keyed_lines, number, open_text
 from service.asr.hypotheses import LM, Hypothesis, NBestList
 
 WORDS = "words_text"
 ACOUSTIC, GRAPH, OLD_LM, NEW_LM = "acwt", "lmwt.nolm", "lmwt.lmonly", "lmwt.rnn"
+_RANK_DIGITS = 9
 _NAMES = {GRAPH: "graph", OLD_LM: LM, NEW_LM: "rnn"}
 
 
@@ -47,11 +50,17 @@ def _keyed(
     words: Path, costs: dict[str, Iterator[tuple[int, str, float]]]
 ) -> Iterator[tuple[str, Hypothesis]]:
     """Each line of `words` as its utterance and a hypothesis."""
-    for line, text in numbered_lines(words):
-        key, _, spoken = text.partition(" ")
-        utterance, dash, rank = key.rpartition("-")
-        if not dash or not rank.isdigit():
-            raise FormatError(words, line, f"{key!r} does not end in -RANK")
+    before, ranks = "", set[int]()
+    for line, key, spoken in keyed_lines(words):
+        utterance, rank = _utterance_and_rank(key, words, line)
+        if utterance != before:
+            before, ranks = utterance, set()
+            if rank > 1:
+                fault = f"{key!r} is the first of its list, which must stand together from rank 1"
+                raise FormatError(words, line, fault)
+        if rank in ranks:
+            raise FormatError(words, line, f"{key!r} occurs twice")
+        ranks.add(rank)
         found = {}
         for name, lines in costs.items():
             own = next(lines, None)
@@ -71,9 +80,15 @@ def _keyed(
         )
 
 
+def _utterance_and_rank(key: str, path: Path, line: int) -> tuple[str, int]:
+    utterance, _, rank = key.rpartition("-")
+    if not utterance or not rank.isdecimal() or len(rank) > _RANK_DIGITS:
+        raise FormatError(path, line, f"{key[:60]!r} does not end in -RANK")
+    return utterance, int(rank)
+
+
 def _costs(path: Path) -> Iterator[tuple[int, str, float]]:
-    for line, text in numbered_lines(path):
-        key, _, cost = text.partition(" ")
+    for line, key, cost in keyed_lines(path):
         yield line, key, number(cost, path, line, "the cost")
 
 
@@ -89,9 +104,10 @@ class Writer:
         }
 
     def write(self, nbest: NBestList) -> None:
+        utterance = word_of_line(nbest.id)
         for rank, own in enumerate(nbest.hypotheses, 1):
-            key = f"{nbest.id}-{rank}"
-            self._files[WORDS].write(f"{key} {own.text}".rstrip() + "\n")
+            key = f"{utterance}-{rank}"
+            self._files[WORDS].write(" ".join((key, *own.words)) + "\n")
             if own.score is not None:
                 self._files[ACOUSTIC].write(f"{key} {to_cost(own.score)!r}\n")
             for file, name in _NAMES.items():
@@ -113,5 +129,5 @@ class TextWriter:
         self._file = file
 
     def write(self, nbest: NBestList) -> None:
-        text = nbest.hypotheses[0].text if nbest.hypotheses else ""
-        print(f"{nbest.id} {text}".rstrip(), file=self._file)  # type: ignore[call-overload]
+        words = nbest.hypotheses[0].words if nbest.hypotheses else []
+        print(word_of_line(nbest.id), *words, file=self._file)  # type: ignore[call-overload]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from service.asr.formats.text_files import FormatError, all_lines, number, parse_json_line
+from service.asr.formats.json_values import parse_json_line
+from service.asr.formats.text_files import FormatError, all_lines, number, numbered_lines
 from service.asr.hypotheses import Hypothesis, NBestList
 
 
@@ -38,21 +39,26 @@ def _row(text: str, path: Path, line: int) -> Hypothesis:
     spoken, tab, score = text.rpartition("\t")
     if not tab:
         raise FormatError(path, line, "has no tab between text and score")
+    if "\t" in spoken:
+        raise FormatError(path, line, f"has {text.count(tab) + 1} columns, not text and score")
     return Hypothesis(text=" ".join(spoken.split()), score=number(score, path, line, "the score"))
 
 
-def _manifest(path: Path) -> Iterator[dict[str, object]]:
-    for line, text in all_lines(path):
+def _manifest(path: Path) -> Iterator[dict[str, str | None]]:
+    for line, text in numbered_lines(path):
         entry = parse_json_line(text, path, line)
         if not isinstance(entry, dict):
             raise FormatError(path, line, "is no JSON object")
+        for name in ("audio_filepath", "text"):
+            if not isinstance(entry.get(name), str | None):
+                raise FormatError(path, line, f"{name!r} is no string: {entry[name]!r:.40}")
         yield entry
 
 
 def _build(
     utterance: int,
     rows: list[Hypothesis],
-    about: Iterator[dict[str, object]] | None,
+    about: Iterator[dict[str, str | None]] | None,
     path: Path,
     line: int,
 ) -> NBestList:
@@ -61,11 +67,10 @@ def _build(
     entry = next(about, None)
     if entry is None:
         raise FormatError(path, line, f"the manifest has no entry {utterance}")
-    reference = entry.get("text")
     return NBestList(
-        id=str(entry.get("audio_filepath", utterance)),
+        id=entry.get("audio_filepath") or str(utterance),
         hypotheses=tuple(rows),
-        reference=None if reference is None else str(reference),
+        reference=entry.get("text"),
     )
 
 
@@ -78,4 +83,4 @@ class Writer:
     def write(self, nbest: NBestList) -> None:
         for own in nbest.hypotheses:
             score = own.extra.get("total", own.score)
-            self._file.write(f"{own.text}\t{0.0 if score is None else score!r}\n")
+            self._file.write(f"{' '.join(own.words)}\t{0.0 if score is None else score!r}\n")

@@ -6,8 +6,8 @@
 
 The first form's score is composite. The second's acoustic score is the composite less the words'
 language model scores, as SRILM takes it; entries that lie within the word before them are phones
-and states, and are skipped. `<s>` and `</s>` are no words. `nwords` is kept: it need not be the
-number of the words that follow.
+and states, and are skipped. `<s>`, `</s>` and the pause `-pau-` are no words.
+`nwords` is kept: it need not be the number of the words that follow.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.asr.formats.conversions import from_bytelog, from_log10, to_bytelog, to_log10
+from service.asr.formats.ids import file_name
 from service.asr.formats.text_files import (
     FormatError,
     number,
@@ -29,7 +30,7 @@ from service.asr.hypotheses import LM, Hypothesis, NBestList
 
 Form = Literal["plain", "NBestList1.0", "NBestList2.0"]
 DECIPHER_1, DECIPHER_2 = "NBestList1.0", "NBestList2.0"
-_SENTENCE_MARKS = ("<s>", "</s>")
+_NO_WORDS = ("<s>", "</s>", "-pau-")
 _FIELDS = 11  # word ( st: start et: end g: language a: acoustic )
 
 
@@ -40,13 +41,15 @@ def read(path: Path) -> Iterator[NBestList]:
 
 
 def _read_one(path: Path) -> Iterator[Hypothesis]:
-    form = ""
+    form: str | None = None
     for line, text in numbered_lines(path):
-        if line == 1 and text.startswith("NBestList"):
+        if form is None and text.startswith("NBestList"):
             form = text.split()[0]
             if form not in (DECIPHER_1, DECIPHER_2):
                 raise FormatError(path, line, f"unknown form {form!r}")
-        elif form == DECIPHER_2:
+            continue
+        form = form or "plain"
+        if form == DECIPHER_2:
             yield _decipher_2(text, path, line)
         elif form == DECIPHER_1:
             total, words = _composite(text, path, line)
@@ -103,7 +106,7 @@ def _plain(text: str, path: Path, line: int) -> Hypothesis:
 
 
 def _join(words: list[str]) -> str:
-    return " ".join(word for word in words if word not in _SENTENCE_MARKS)
+    return " ".join(word for word in words if word not in _NO_WORDS)
 
 
 class Writer:
@@ -112,9 +115,12 @@ class Writer:
     def __init__(self, folder: Path, form: Form = "plain") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._form = folder, form
+        self._written: set[str] = set()
 
     def write(self, nbest: NBestList) -> None:
-        with open_text(self._folder / f"{nbest.id}.gz", "w") as file:
+        """ValueError for an id that cannot name a file, or has one already."""
+        name = file_name(nbest.id, self._written)
+        with open_text(self._folder / f"{name}.gz", "w") as file:
             if self._form != "plain":
                 file.write(f"{self._form}\n")
             for own in nbest.hypotheses:
@@ -125,9 +131,9 @@ class Writer:
         if self._form == "plain":
             count = own.extra.get("nwords", len(own.words))
             head = f"{to_log10(score)!r} {to_log10(language)!r} {count:g}"
-            return f"{head} {own.text}".rstrip()
+            return " ".join((head, *own.words))
         if self._form == DECIPHER_1:
-            return f"({to_bytelog(score + language)}) {own.text}".rstrip()
+            return " ".join((f"({to_bytelog(score + language)})", *own.words))
         words = own.extra.get("words")
         if words is None:
             raise ValueError(f"{DECIPHER_2} needs the words' times, which this list has not")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
+import io
 import lzma
 import math
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 STDIO = Path("-")
+_GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\0"
 # What reading raises where a file is no text, or no whole archive.
 UNREADABLE = (UnicodeDecodeError, EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
 
@@ -26,14 +27,37 @@ class FormatError(ValueError):
 
 
 def open_text(path: Path, mode: str = "r") -> IO[str]:
-    """A text file in UTF-8, `.gz` and `.xz` by their names, `-` the standard streams."""
+    """A text file in UTF-8, `.gz` and `.xz` by their names, `-` the standard streams.
+
+    A byte order mark is no part of the text. Standard input may be packed, too: it has no name
+    that tells, but its first bytes do.
+    """
     if path == STDIO:
-        return cast(IO[str], sys.stdin if mode == "r" else sys.stdout)
+        return _standard_input() if mode == "r" else _standard_output()
+    encoding = "utf-8-sig" if mode == "r" else "utf-8"
     if path.suffix == ".gz":
-        return cast(IO[str], gzip.open(path, mode + "t", encoding="utf-8"))
+        return cast(IO[str], gzip.open(path, mode + "t", encoding=encoding))
     if path.suffix == ".xz":
-        return cast(IO[str], lzma.open(path, mode + "t", encoding="utf-8"))
-    return path.open(mode, encoding="utf-8")
+        return cast(IO[str], lzma.open(path, mode + "t", encoding=encoding))
+    return path.open(mode, encoding=encoding)
+
+
+def _standard_input() -> IO[str]:
+    """Whatever encoding the terminal has: bytes that are no UTF-8 are an error as in any file."""
+    found: Any = sys.stdin.buffer
+    raw = found if hasattr(found, "peek") else io.BufferedReader(found)
+    begins = raw.peek(len(_XZ))
+    if begins.startswith(_GZIP):
+        raw = gzip.GzipFile(fileobj=raw)
+    elif begins.startswith(_XZ):
+        raw = lzma.LZMAFile(raw)  # noqa: SIM115, closed by its wrapper
+    return io.TextIOWrapper(raw, encoding="utf-8-sig")
+
+
+def _standard_output() -> IO[str]:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
 
 
 def all_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -53,20 +77,17 @@ def all_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers, without spaces around them."""
+    """The lines that are not blank, with their numbers, without white space around them."""
     for number, line in all_lines(path):
-        if line.strip():  # a tab alone is blank, too; one beside words may mean something
-            yield number, line.strip(" ")
+        if stripped := line.strip():
+            yield number, stripped
 
 
-def parse_json_line(text: str, path: Path, line: int) -> Any:
-    """The JSON value of a line; FormatError otherwise."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(path, line, f"is no JSON: {error}") from None
-    except RecursionError:
-        raise FormatError(path, line, "is nested too deeply") from None
+def keyed_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """`key value` lines: their numbers, keys, and the rest (empty if there is none)."""
+    for number, line in numbered_lines(path):
+        key, *rest = line.split(maxsplit=1)
+        yield number, key, rest[0] if rest else ""
 
 
 def number(text: str, path: Path, line: int, what: str) -> float:

@@ -31,6 +31,7 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
         ({"form": 2, "rescore": {}}, "is no settings file of form 1"),
         ({"form": 1, "rescore": {"lm_wieght": 1}}, "unknown field 'lm_wieght'"),
         ({"form": 1, "rescore": {"lm_weight": "x"}}, "rescore.lm_weight is no finite number"),
+        ({"form": 1, "rescore": {"length_bonus": 10**400}}, "length_bonus is no finite number"),
         ({"form": 1, "rescore": {"weights": []}}, "weights is no JSON object"),
         ({"form": 1, "rescore": {"mixture": {"with": "n"}}}, "needs 'with' and 'share'"),
         ({"form": 1, "rescore": {"mixture": {"with": "n", "share": 2}}}, "is in 0..1, not 2"),
@@ -42,6 +43,14 @@ def test_a_bad_file_is_named(tmp_path: Path, entry: object, fault: str) -> None:
     path.write_text(json.dumps(entry))
     with pytest.raises(ValueError, match=f"s.json: .*{fault}"):
         load_settings(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_factors_are_finite(value: float) -> None:
+    with pytest.raises(ValueError, match="lm_weight is no finite number"):
+        RescoringSettings(lm_weight=value)
+    with pytest.raises(ValueError, match="the weight of 'lm' is no finite number"):
+        RescoringSettings(weights={"lm": value})
 
 
 def test_fields_are_those_of_a_request() -> None:

@@ -99,6 +99,13 @@ def test_ragged_scores_are_named(change: dict[str, object], fault: str) -> None:
         arrays_of(lists)
 
 
+def test_an_id_of_two_lists_is_named() -> None:
+    """Their references would be one, and the folds would know each other."""
+    lists = made_up_lists(3, model_knows=1.0)
+    with pytest.raises(ValueError, match="1 ids belong to more than one list, 'u1' first"):
+        arrays_of([*lists, lists[1]])
+
+
 def test_missing_references_and_speakers_are_named() -> None:
     lists = made_up_lists(3, model_knows=1.0)
     with pytest.raises(ValueError, match="no reference for 'u1'"):

@@ -13,6 +13,7 @@ from benchmarks.harness import SHIPPED
 from service.__main__ import main
 from service.asr.formats import open_writer
 from service.asr.hypotheses import NBestList
+from service.cli.rescore import read_hot_words
 from service.language_model import LanguageModel
 from tests.service.asr.made_up_lists import made_up_lists
 
@@ -146,6 +147,8 @@ def _lists_without_model() -> list[NBestList]:
         (("--mix", "ngram", "2"), "the share is in 0..1, not 2"),
         (("--weight", "graph", "1"), "the score 'graph', which has a weight, is missing"),
         (("--format", "nemo"), "give --beam-size"),
+        (("--lm-weight", "nan"), "lm_weight is no finite number: nan"),
+        (("--weight", "lm", "inf"), "the weight of 'lm' is no finite number: inf"),
     ],
 )
 def test_refusals(lists: Path, arguments: tuple[str, ...], fault: str) -> None:
@@ -159,3 +162,24 @@ def test_faults_of_a_file_are_named(lists: Path) -> None:
         file.write('{"hypotheses": [{"text": 5}]}\n')
     result = run("rescore", "--nbest", lists, code=1)
     assert "lists.jsonl, line 4: hypotheses.0: 'text' is no string" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("\nice nan\n", "line 2: the weight is no finite number: 'nan'"),
+        ("ice 1\n2\n", "line 2: is no 'word weight'"),
+        ("ice cream\n", "line 1: the weight is no finite number: 'cream'"),
+    ],
+)
+def test_hot_words_are_refused_by_line(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "hot"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=fault):
+        read_hot_words(path)
+
+
+def test_hot_words_may_be_phrases_with_tabs_and_a_mark_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "hot"
+    path.write_text("\ufeffice\tcream \t 1.5e0\n\nscream -2\n", encoding="utf-8")
+    assert read_hot_words(path) == {"ice cream": 1.5, "scream": -2.0}

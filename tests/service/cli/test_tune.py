@@ -76,3 +76,37 @@ def test_references_that_are_not_whole_are_named(
     text = keyed(tmp_path / "text", lines)
     command = ("tune", "--nbest", lists, "--reference", text, "--model", tiny_folder)
     assert fault in run(*command, code=1).output
+
+
+def test_references_by_tabs_with_others_among_them_and_in_capitals(
+    lists: Path, references: Path, tmp_path: Path, tiny_folder: Path
+) -> None:
+    """What is not in the lists is passed over; capitals are told, for each of them is an error."""
+    command = ("tune", "--nbest", lists, "--model", tiny_folder, "--folds", 3, "--json")
+    lines = [*references.read_text().replace("  ", "\t").splitlines(), "other\tof another corpus"]
+    plain = run(*command, "--reference", keyed(tmp_path / "tabs", lines))
+    assert json.loads(plain.stdout)["rows"]["first pass"]["wer"] < 100
+    assert "not written alike" not in plain.stderr
+    capitals = [line.split()[0] + line[len(line.split()[0]) :].upper() for line in lines]
+    told = run(*command, "--reference", keyed(tmp_path / "capitals", capitals))
+    assert "warning: references and lists are not written alike" in told.stderr
+    assert json.loads(told.stdout)["rows"]["first pass"]["wer"] >= 100
+
+
+def test_two_files_that_number_their_lists_alike_are_refused(
+    lists: Path, references: Path, tiny_folder: Path
+) -> None:
+    twice = ("tune", "--nbest", lists, "--nbest", lists, "--reference", references)
+    told = run(*twice, "--model", tiny_folder, code=1).output
+    assert "12 ids belong to more than one list, 'u0' first" in told
+
+
+def test_lists_of_one_hypothesis_have_no_gain(
+    lists: Path, references: Path, tmp_path: Path, tiny_folder: Path
+) -> None:
+    single = tmp_path / "single.jsonl"
+    with lists.open() as file, single.open("w") as out:
+        for entry in map(json.loads, file):
+            out.write(json.dumps({**entry, "hypotheses": entry["hypotheses"][:1]}) + "\n")
+    command = ("tune", "--nbest", single, "--reference", references, "--model", tiny_folder)
+    assert "NO GAIN" in run(*command, "--folds", 3).output

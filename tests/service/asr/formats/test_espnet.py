@@ -61,6 +61,14 @@ def test_espnet1_without_utterances(tmp_path: Path) -> None:
             "score, line 1: has 'u2' where text has 'u1'",
         ),
         ({"1best_recog/text": "u1 a\n", "1best_recog/score": "u1 x\n"}, "the score is no finite"),
+        (
+            {"1best_recog/text": "u1 a\nu2\n", "1best_recog/score": "u1 1\n"},
+            "score: has 'nothing' where text has 'u2'",
+        ),
+        (
+            {"1best_recog/text": "u1 a\n", "1best_recog/score": "u1 1\nu2 1\n"},
+            "score, line 2: 'u2' is not in text",
+        ),
     ],
 )
 def test_names_the_file(tmp_path: Path, files: dict[str, str], fault: str) -> None:
@@ -73,7 +81,11 @@ def test_names_the_file(tmp_path: Path, files: dict[str, str], fault: str) -> No
 
 @pytest.mark.parametrize(
     ("entry", "fault"),
-    [({}, "'u' has no list 'output'"), ({"output": [{"score": 1}]}, "no string 'rec_text'")],
+    [
+        ({}, "'u' has no list 'output'"),
+        ({"output": [{"score": 1}]}, "no string 'rec_text'"),
+        ({"output": [{"rec_text": "a", "text": 1}]}, "the reference 'text' is no string: 1"),
+    ],
 )
 def test_names_the_utterance_of_a_file(tmp_path: Path, entry: object, fault: str) -> None:
     path = write(tmp_path / "data.json", json.dumps({"utts": {"u": entry}}))
@@ -85,3 +97,14 @@ def test_the_reference_of_a_file_is_told(tmp_path: Path) -> None:
     output = [{"rec_text": "a", "text": "b"}]
     path = write(tmp_path / "data.json", json.dumps({"utts": {"u": {"output": output}}}))
     assert read_one(path, "espnet")[0].reference == "b"
+
+
+def test_tabs_and_a_reference_that_is_null(tmp_path: Path) -> None:
+    write(tmp_path / "1best_recog" / "text", "u1\ta \t b\n")
+    write(tmp_path / "1best_recog" / "score", "u1\ttensor(-3.5)\n")
+    (own,) = read_one(tmp_path, "espnet")
+    assert (own.hypotheses[0].text, own.hypotheses[0].score) == ("a b", -3.5)
+    output = [{"rec_text": "a", "text": None, "score": None}]
+    path = write(tmp_path / "data.json", json.dumps({"utts": {"u": {"output": output}}}))
+    (own,) = read_one(path, "espnet")
+    assert (own.reference, own.hypotheses[0].score) == (None, None)

@@ -46,7 +46,14 @@ def test_slf_as_in_the_wild(tmp_path: Path) -> None:
     ("text", "fault"),
     [
         ("VERSION=1.0\nhello\n", "line 2: has no NAME=VALUE"),
-        ("N=1 L=0\n", "says N=1 and has 0"),
+        ("N=1 L=0\n", "line 1: says N=1 and has 0"),
+        ("I=0\nI=0\n", "line 2: the node I=0 occurs twice; a file holds one lattice"),
+        ("I=0 t=x\n", "line 1: t is no finite number"),
+        ("I=0\nI=1\nJ=0 S=0 E=1 W=a what a=1\n", "line 3: has no NAME=VALUE: 'what'"),
+        ("\nstart=z\nI=0\nI=1\nJ=0 S=0 E=1\n", "line 2: 'z' is no number of a node"),
+        ("I=0\nend=2\nI=1\nJ=0 S=0 E=1\n", "line 2: there is no node I=2"),
+        ("I=0\nI=1\n\nbase=e\nJ=0 S=0 E=1\n", "line 4: base is no finite number: 'e'"),
+        ("I=99999999999999999999\n", "line 1: '99999999999999999999' is no number of a node"),
         ("I=0\nI=1\nJ=0 S=0 E=7 W=a\n", "line 3: there is no node I=7"),
         ("I=0\nI=1\nJ=0 S=0 E=1 W=a a=x\n", "line 3: a is no finite number"),
         ("I=0\nI=1\nI=2\nJ=0 S=0 E=1\n", "has 2 nodes that could be its start"),
@@ -73,6 +80,10 @@ def test_slf_names_the_line(tmp_path: Path, text: str, fault: str) -> None:
         ("</s>", ""),
         ("[noise]", ""),
         ("++um++", ""),
+        ("-pau-", ""),
+        ("!SIL", ""),
+        ("<SIL>", ""),
+        ("sil", "sil"),
         ("#0", ""),
         ("a(b)", "a(b)"),
     ],
@@ -115,3 +126,10 @@ def test_words_of_any_characters_scores_and_times_come_back(tmp_path: Path) -> N
 def test_a_file_of_no_utterance_is_called_as_itself(tmp_path: Path) -> None:
     (tmp_path / "u9.slf").write_text("I=0\nI=1\nJ=0 S=0 E=1 W=a\n")
     assert read_lattice(tmp_path / "u9.slf").id == "u9"
+
+
+def test_an_id_with_a_slash_is_written_nowhere(tmp_path: Path) -> None:
+    lattice = build_lattice(id="../u", start=0, finals={0: Final()}, links=[])
+    with pytest.raises(ValueError, match="cannot name a file"):
+        Writer(tmp_path / "out").write(lattice)
+    assert list(tmp_path.rglob("*.gz")) == []

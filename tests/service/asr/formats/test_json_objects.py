@@ -64,6 +64,9 @@ def test_each_member_has_the_line_of_its_value(tmp_path: Path) -> None:
         ("{1: 2}", "a member's name is no string: 1"),
         ('{"a": \n\n tru}', "line 3: is no JSON"),
         ('{"a": "\\', "is no JSON"),
+        ('{"a": 1}\n{"b": 1}', "line 2: goes on behind its object: '{'"),
+        ('{"a":\n1' + "1" * 5000 + "}", "line 2: has a number of too many digits"),
+        ('{"a": 1,\n"b": "\\ud800"}', "line 2: has a string that is no Unicode text"),
     ],
 )
 def test_faults_name_the_line(tmp_path: Path, text: str, fault: str) -> None:

@@ -48,6 +48,12 @@ def test_the_service_s_form(tmp_path: Path) -> None:
         ('{"hyps": [{"text": "a", "am": "x"}]}', "hyps.0: 'am' is no finite number: 'x'"),
         ('{"hyps": [{"text": "a", "lm": NaN}]}', "'lm' is no finite number"),
         ('{"hyps": [{"text": "a", "scores": [1]}]}', "'scores' is no JSON object"),
+        ('{"hyps": [{"text": "a", "scores": []}]}', "'scores' is no JSON object"),
+        ('{"hyps": [{"text": "a", "word_scores": {"o": 1}}]}', "'word_scores.o' is no list"),
+        ('{"hyps": [{"text": "a", "lm": -1, "scores": {"lm": -2}}]}', "are not the same number"),
+        ('{"hyps": null}', "has no 'hypotheses'"),
+        ('{"id": [1], "hyps": []}', "'id' is no string"),
+        ('{"speaker": true, "hyps": []}', "'speaker' is no string"),
     ],
 )
 def test_names_the_line(tmp_path: Path, line: str, fault: str) -> None:
@@ -80,3 +86,13 @@ def test_a_score_is_a_finite_number(value: object) -> None:
     entry = {"hyps": [{"text": "a", "word_scores": {"old": [-1, value]}}]}
     with pytest.raises(ValueError, match=r"hyps\.0: 'word_scores\.old' is no finite number"):
         parse(entry, default_id="1")
+
+
+def test_null_is_as_if_it_were_absent() -> None:
+    of_text = {"text": "a", "score": None, "lm": None, "scores": None, "word_scores": None}
+    entry = {"id": None, "reference": None, "speaker": None, "hyps": [of_text]}
+    own = parse(entry, default_id="7")
+    assert own == NBestList(id="7", hypotheses=(Hypothesis(text="a"),))
+    file = io.StringIO()
+    Writer(file).write(own)
+    assert json.loads(file.getvalue()) == {"id": "7", "hypotheses": [{"text": "a"}]}

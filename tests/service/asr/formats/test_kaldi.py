@@ -92,3 +92,57 @@ def test_text_is_the_best_of_each(tmp_path: Path) -> None:
         for own in lists:
             writer.write(own)
     assert (tmp_path / "best").read_text() == "u1 a b\nu2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("u-1 a\nv-1 b\nu-2 c\n", "line 3: 'u-2' is the first of its list, which must stand toge"),
+        ("u-1 a\nu-2 b\nu-1 a\n", "line 3: 'u-1' occurs twice"),
+        ("-1 a\n", "line 1: '-1' does not end in -RANK"),
+        ("u-² a\n", "line 1: 'u-²' does not end in -RANK"),
+        ("u-99999999999999999999 a\n", "does not end in -RANK"),
+    ],
+)
+def test_a_list_whose_lines_do_not_stand_together_is_refused(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    with pytest.raises(FormatError, match=fault):
+        read_one(write(tmp_path / "words", text), "kaldi")
+
+
+def test_sorted_as_text_and_ranks_from_0_are_fine(tmp_path: Path) -> None:
+    text = "u-1 a\nu-10 b\nu-2 c\nv-0 d\nv-1 e\n"
+    found = read_one(write(tmp_path / "words", text), "kaldi")
+    assert [[h.text for h in own.hypotheses] for own in found] == [["a", "b", "c"], ["d", "e"]]
+
+
+def test_tabs_between_key_and_cost(folder: Path) -> None:
+    expected = read_one(folder, "kaldi")
+    for name, text in KALDI.items():
+        write(folder / name, text.replace(" ", " \t"))
+    assert read_one(folder, "kaldi") == expected
+
+
+@pytest.mark.parametrize("output", ["text", "kaldi", "espnet"])
+@pytest.mark.parametrize("id", ["a b", "", " a", "a\nb"])
+def test_an_id_that_is_not_one_word_is_not_written(tmp_path: Path, output: str, id: str) -> None:
+    own = NBestList(id=id, hypotheses=(Hypothesis(text="a"),))
+    with (
+        pytest.raises(ValueError, match=r"the id .* is not one word: say --to jsonl"),
+        open_writer(tmp_path / "out", output) as writer,
+    ):
+        writer.write(own)
+
+
+@pytest.mark.parametrize("output", ["text", "kaldi", "espnet", "srilm", "nemo"])
+def test_a_text_of_several_lines_is_written_as_one(tmp_path: Path, output: str) -> None:
+    own = NBestList(id="u", hypotheses=(Hypothesis(text=" a\nb\tc ", score=-1.0),))
+    with open_writer(tmp_path / "out", output) as writer:
+        writer.write(own)
+    form = "kaldi" if output == "text" else output
+    if output == "text":
+        assert (tmp_path / "out").read_text() == "u a b c\n"
+    else:
+        (again,) = read_one(tmp_path / "out", form, beam_size=1)
+        assert again.hypotheses[0].text == "a b c"

@@ -26,6 +26,8 @@ def test_beams_and_manifest(tmp_path: Path) -> None:
         ("a -1\n", "line 1: has no tab"),
         ("a\t-1\nb\tx\n", "line 2: the score"),
         ("a\t1\n", "1 rows"),
+        ("a\t-1\t-2\nb\t-1\t-2\n", "line 1: has 3 columns, not text and score"),
+        ("a\t-1\n\nb\t-1\n", "line 2: has no tab"),
     ],
 )
 def test_names_the_line(tmp_path: Path, text: str, fault: str) -> None:
@@ -45,6 +47,8 @@ def test_asks_for_the_beam_size(tmp_path: Path) -> None:
         ('{"text": "a"}\n' * 3, "ends after 2 lists; the manifest has more"),
         ("[]\n", "manifest.json, line 1: is no JSON object"),
         ("{\n", "manifest.json, line 1: is no JSON"),
+        ('\n{"text": 1}\n', "manifest.json, line 2: 'text' is no string: 1"),
+        ('{"audio_filepath": ["a"]}\n', "line 1: 'audio_filepath' is no string"),
     ],
 )
 def test_rows_and_manifest_tell_of_the_same_utterances(
@@ -66,3 +70,11 @@ def test_the_total_is_written_where_there_is_one(tmp_path: Path) -> None:
     with open_writer(tmp_path / "out.tsv", "nemo") as writer:
         writer.write(NBestList(id="u", hypotheses=hypotheses))
     assert (tmp_path / "out.tsv").read_text() == "a b\t-0.5\n\t-2.0\nc\t0.0\n"
+
+
+def test_a_manifest_with_blank_lines_and_without_values(tmp_path: Path) -> None:
+    rows = write(tmp_path / "beams.tsv", "a\t-1\nb\t-2\n")
+    entries = '\n{"audio_filepath": null, "text": null}\n \n{"audio_filepath": "b.wav"}\n\n'
+    about = write(tmp_path / "manifest.json", entries)
+    found = read_one(rows, "nemo", beam_size=1, manifest=about)
+    assert [(own.id, own.reference) for own in found] == [("1", None), ("b.wav", None)]

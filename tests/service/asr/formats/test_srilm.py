@@ -101,3 +101,32 @@ def test_how_many_words_a_list_says_there_are_is_kept(tmp_path: Path) -> None:
     with open_writer(tmp_path / "out", "srilm") as writer:
         writer.write(own)
     assert read_one(tmp_path / "out", "srilm")[0].hypotheses[0].extra == {"nwords": 7.0}
+
+
+def test_marks_and_pauses_are_no_words(tmp_path: Path) -> None:
+    (own,) = read_one(write(tmp_path / "u", "-1 -1 3 <s> -pau- a -pau- b </s>\n"), "srilm")
+    assert own.hypotheses[0].text == "a b"
+
+
+def test_a_first_line_behind_blank_ones(tmp_path: Path) -> None:
+    (own,) = read_one(write(tmp_path / "u", "\n \nNBestList1.0\n(-100) a\n"), "srilm")
+    assert own.hypotheses[0].text == "a"
+
+
+@pytest.mark.parametrize("id", ["../u", "/data/u.wav", "a/b", "", ".", ".."])
+def test_an_id_that_is_no_name_of_a_file_is_written_nowhere(tmp_path: Path, id: str) -> None:
+    own = NBestList(id=id, hypotheses=(Hypothesis(text="a", score=-1.0),))
+    with (
+        pytest.raises(ValueError, match=r"the id .* cannot name a file: say --to jsonl"),
+        open_writer(tmp_path / "out" / "lists", "srilm") as writer,
+    ):
+        writer.write(own)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "lists"]
+
+
+def test_two_lists_of_one_id_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    own = NBestList(id="u", hypotheses=(Hypothesis(text="a", score=-1.0),))
+    with open_writer(tmp_path, "srilm") as writer:
+        writer.write(own)
+        with pytest.raises(ValueError, match="two lists have the id 'u'"):
+            writer.write(own)

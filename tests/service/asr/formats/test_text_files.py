@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from service.asr.formats.text_files import (
     FormatError,
+    keyed_lines,
     number,
     numbered_lines,
     open_text,
@@ -86,3 +89,27 @@ def test_files_of_a_folder_by_name_of_a_list_in_its_order(tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(FormatError, match="the folder holds no file"):
         utterance_files(tmp_path / "empty")
+
+
+def test_a_byte_order_mark_is_read_past_and_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\n".encode())
+    assert list(numbered_lines(path)) == [(1, "one")]
+    with open_text(path, "w") as file:
+        file.write("one\n")
+    assert path.read_bytes() == b"one\n"
+
+
+def test_a_key_and_the_rest_whatever_is_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("\nu1 a  b\n\tu2 \t c\td \nu3\n")
+    assert list(keyed_lines(path)) == [(2, "u1", "a  b"), (3, "u2", "c\td"), (4, "u3", "")]
+
+
+def test_standard_output_is_utf_8_whatever_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    file = open_text(Path("-"), "w")
+    file.write("é\n")
+    file.flush()
+    assert written.getvalue() == b"\xc3\xa9\n"
