@@ -103,6 +103,20 @@ class SamplingParams:
     beam_width: int | None = None
     length_penalty: float = 1.0
 
+    @property
+    def exclusions(self) -> tuple[str, ...]:
+        """The settings that exclude tokens for certain, by their names in requests.
+
+        Together they may leave none; every other setting leaves the best at least.
+        """
+        names = {
+            "allowed_token_ids": self.allowed_token_ids is not None,
+            "bad_words": bool(self.bad_words),
+            "min_tokens": self.min_tokens > 0,
+            "guided decoding": bool(self.guides),
+        }
+        return tuple(name for name, excludes in names.items() if excludes)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NextToken:

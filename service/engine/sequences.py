@@ -26,10 +26,16 @@ from service.engine.sampling.top_candidates import top_candidates
 from service.engine.state_cache import CachedPrefix
 from service.engine.step import Step
 
-NOTHING_LEFT = "the sampling settings exclude every token"
 # Quicker than calling the class, which is done for every token.
 token_output = cast("Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput))
 _KEEP_EVERY = 8  # tokens between kept states of a continuation: reading these again costs little
+
+
+def _nothing_left(progress: RequestProgress) -> str:
+    """What to tell where no token can be drawn: which settings have excluded them."""
+    sampling = progress.request.sampling
+    names = sampling.exclusions if sampling is not None else ()
+    return f"{' and '.join(names)} exclude every token" if names else NOT_FINITE
 
 
 class EngineSequence(ABC):
@@ -259,7 +265,7 @@ class SampleSequence(EngineSequence):
         """
         progress, generated = self.progress, self.generated
         if token is None or not -math.inf < logprob < math.inf:
-            progress.fail(NOTHING_LEFT if token is None else NOT_FINITE)
+            progress.fail(_nothing_left(progress) if token is None else NOT_FINITE)
             return False
         if self.keeps_states and row is not None and len(generated) % _KEEP_EVERY == 0:
             fed = len(generated)
@@ -354,7 +360,7 @@ class BeamSequence(EngineSequence):
         """Tell what the search has found."""
         best = self.search.best()
         if not best:
-            self.progress.fail(NOTHING_LEFT)
+            self.progress.fail(_nothing_left(self.progress))
         found = []
         for sample, (hypothesis, is_stopped) in enumerate(best):
             reasons: list[FinishReason | None] = [None] * len(hypothesis.tokens)

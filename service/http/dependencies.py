@@ -97,8 +97,12 @@ async def resolve_model(request: Request, name: str | None) -> ServedModel:
 
 def unknown_model(name: str, served: Sequence[str]) -> ApiError:
     """The 404 for a name that no model has, with the nearest of those `served`."""
-    nearest = get_close_matches(name, served, 1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "GET /v1/models lists what is"
+    by_spelling = {own.lower(): own for own in served}
+    # Case aside, and of a path its last part: both are how people name what they have on disk.
+    nearest = get_close_matches(name.rstrip("/").rpartition("/")[2].lower(), by_spelling, 1)
+    hint = (
+        f"did you mean {by_spelling[nearest[0]]!r}?" if nearest else "GET /v1/models lists what is"
+    )
     return ApiError(
         404,
         f"model: {name[:80]!r} is not served here; {hint}",

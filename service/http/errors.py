@@ -196,8 +196,8 @@ def _validation_error(error: RequestValidationError) -> ApiError:
         return invalid(param, fault["msg"], code=UNKNOWN_FIELD)
     if fault["type"] == "missing":
         return invalid(param, "is required", code="missing_field")
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] not in ("value_error", "too_long"):
+    message = fault["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    if fault["type"] not in ("value_error", "too_long", "too_short"):
         message += f", not {_quoted(fault['input'])}"
     return invalid(param, message[0].lower() + message[1:])
 

@@ -171,21 +171,20 @@ class BodyMiddleware:
         """A gzip body, within the same limit as one that was sent plainly."""
         if encoding.lower() == "identity":
             return body
-        if encoding.lower() != "gzip":
+        if encoding.lower() not in ("gzip", "x-gzip"):
             raise ApiError(
                 415,
                 f"content-encoding {encoding[:40]!r}: gzip is taken, and none at all",
                 code="unsupported_encoding",
             )
-        reader = zlib.decompressobj(16 + zlib.MAX_WBITS)
         try:
-            unpacked = await asyncio.to_thread(reader.decompress, body, self._limit + 1)
+            unpacked = await asyncio.to_thread(_unpacked, body, self._limit + 1)
+        except EOFError:
+            raise ApiError(400, "the gzip body is cut short", code="invalid_gzip") from None
         except zlib.error:
             raise ApiError(400, "the body is no valid gzip", code="invalid_gzip") from None
         if len(unpacked) > self._limit:
             raise self._too_large()
-        if not reader.eof:
-            raise ApiError(400, "the gzip body is cut short", code="invalid_gzip")
         return unpacked
 
     def _check(self, size: int) -> None:
@@ -274,6 +273,23 @@ MIDDLEWARE = (
     BodyMiddleware,
     HeadMiddleware,
 )
+
+
+def _unpacked(body: bytes, limit: int) -> bytes:
+    """A gzip body of one member or more (RFC 1952), not much more than `limit` bytes of it.
+
+    EOFError where it is cut short; zlib.error where it is no gzip, or goes on as something else.
+    """
+    unpacked = bytearray()
+    while body and len(unpacked) < limit:
+        reader = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        unpacked += reader.decompress(body, limit - len(unpacked))
+        if not reader.eof:
+            if len(unpacked) < limit:
+                raise EOFError
+            break
+        body = reader.unused_data
+    return bytes(unpacked)
 
 
 def _observe(metrics: Metrics, call: Call, status: int) -> None:

@@ -51,7 +51,8 @@ def route_meant(request: Request) -> str | None:
     if meant.strip("/") and any(
         route.matches(scope)[0] is not Match.NONE for route in request.app.routes
     ):
-        return f"did you mean {meant}? OpenAI's clients need a base URL that ends in /v1"
+        hint = "" if path != bare else " OpenAI's clients need a base URL that ends in /v1"
+        return f"did you mean {meant}?{hint}"
     if elsewhere := _ELSEWHERE.get(bare.rstrip("/")):
         return f"did you mean {elsewhere}?"
     nearest = get_close_matches(path, _paths(request.app.routes), 1, 0.8)

@@ -66,6 +66,7 @@ _GENERATION: Mapping[str, Refused] = {
     "n_predict": Refused(LLAMA_CPP, (-1,), "max_tokens"),
     "max_new_tokens": Refused(TGI, (), "max_tokens"),
     "num_predict": Refused(OLLAMA, (-1,), "max_tokens"),
+    "extra_body": Refused(OPENAI, ({},), "its fields beside the others"),
     "options": Refused(OLLAMA, ({},), "its fields beside the others"),
     "top_n_tokens": Refused(TGI, (0,), "logprobs"),
     "decoder_input_details": Refused(TGI, (False,), "prompt_logprobs"),

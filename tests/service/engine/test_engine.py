@@ -18,18 +18,29 @@ from tests.service.engine.small_models import random_weights
 
 
 @pytest.mark.parametrize(
-    "params",
+    ("params", "named"),
     [
-        SamplingParams(allowed_token_ids=()),
-        SamplingParams(allowed_token_ids=(3,), bad_words=((3, 3),), n=2),
-        SamplingParams(allowed_token_ids=(3, 4), stop_token_ids=(3, 4), min_tokens=1, top_p=0.5),
-        SamplingParams(allowed_token_ids=(), beam_width=2),
-        SamplingParams(allowed_token_ids=(3,), bad_words=((3, 3),), beam_width=2),
+        (SamplingParams(allowed_token_ids=()), "allowed_token_ids"),
+        (
+            SamplingParams(allowed_token_ids=(3,), bad_words=((3, 3),), n=2),
+            "allowed_token_ids and bad_words",
+        ),
+        (
+            SamplingParams(
+                allowed_token_ids=(3, 4), stop_token_ids=(3, 4), min_tokens=1, top_p=0.5
+            ),
+            "allowed_token_ids and min_tokens",
+        ),
+        (SamplingParams(allowed_token_ids=(), beam_width=2), "allowed_token_ids"),
+        (
+            SamplingParams(allowed_token_ids=(3,), bad_words=((3, 3),), beam_width=2),
+            "allowed_token_ids and bad_words",
+        ),
     ],
     ids=["nothing", "a dead end", "stops too early", "beams", "a dead end for beams"],
 )
 def test_settings_that_exclude_every_token_fail_alone(
-    runner: OnnxRunner, params: SamplingParams
+    runner: OnnxRunner, params: SamplingParams, named: str
 ) -> None:
     other = EngineRequest(
         request_id="other", prompts=((1, 2),), prompt_logprobs=1, sampling=SamplingParams(n=2)
@@ -39,7 +50,7 @@ def test_settings_that_exclude_every_token_fail_alone(
         prompts = ((5, 6),) if start is None else ((),)
         failing = EngineRequest(request_id="failing", prompts=prompts, start=start, sampling=params)
         failed, unharmed = run(make_engine(runner, 3), failing, other)
-        assert failed.error == "the sampling settings exclude every token"
+        assert failed.error == f"{named} exclude every token"
         assert unharmed.bits() == expected.bits()
 
 

@@ -73,7 +73,7 @@ def test_numbers_that_are_not_finite_end_the_request_and_are_never_served(
     engine = make_engine(DamagedRunner(spoil, healthy))
     request = EngineRequest(request_id="r", prompts=(prompt,), **fields)
     (result,) = run(engine, request)
-    assert result.error in (NOT_FINITE, "the sampling settings exclude every token")
+    assert result.error == NOT_FINITE
     for tokens in result.tokens.values():
         assert len(tokens) <= healthy
         assert all(math.isfinite(token.logprob) for token in tokens)

@@ -29,6 +29,9 @@ def test_an_unknown_model_is_named_with_the_nearest() -> None:
     near = unknown_model("en-smal", ["ru-small", "en-small"])
     assert (near.status_code, near.code, near.param) == (404, "model_not_found", "model")
     assert near.message == "model: 'en-smal' is not served here; did you mean 'en-small'?"
+    for name in ("EN-Small", "models/pretrained/en-small", "models/EN_small/"):
+        assert "did you mean 'en-small'?" in unknown_model(name, ["ru-small", "en-small"]).message
+    assert "did you mean 'En-Small'?" in unknown_model("en-small", ["En-Small"]).message
     far = unknown_model("gpt", ["en-small"])
     assert far.message == "model: 'gpt' is not served here; GET /v1/models lists what is"
     assert len(unknown_model("x" * 10_000, ["y"]).message) < 200

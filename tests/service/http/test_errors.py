@@ -198,3 +198,17 @@ async def test_what_is_quoted_of_a_huge_value_is_its_beginning(client: httpx.Asy
     body = {"texts": {"a": ["x" * 1000] * 1000}}
     message = error_of(await client.post("/v1/score", json=body), 400)["message"]
     assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"prompt": []}, "prompt: list should have at least 1 item, not 0"),
+        ({"prompt": "a", "stop": ["x"] * 17}, "stop: list should have at most 16 items, not 17"),
+    ],
+)
+async def test_a_list_of_a_wrong_length_is_told_its_length(
+    client: httpx.AsyncClient, fields: dict[str, object], told: str
+) -> None:
+    response = await client.post("/v1/completions", json=fields)
+    assert error_of(response, 400)["message"] == told

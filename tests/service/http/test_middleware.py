@@ -208,9 +208,16 @@ async def test_gzip_bodies(serve: Serve) -> None:
             gzip.compress(b" " * 10**7): 413,
             b"nonsense": 400,
             gzip.compress(body)[:-4]: 400,
+            gzip.compress(body) + gzip.compress(b" " * 10**6): 413,
+            gzip.compress(body) + b"nonsense": 400,
+            gzip.compress(body) + gzip.compress(b" ")[:-4]: 400,
         }.items():
             answer = await client.post("/v1/score", content=bad, headers=headers)
             assert answer.status_code == status
+        members = gzip.compress(body[:5]) + gzip.compress(body[5:]) + gzip.compress(b"")
+        headers["content-encoding"] = "X-Gzip"
+        answer = await client.post("/v1/score", content=members, headers=headers)
+        assert answer.json() == packed.json()
         answer = await client.post("/v1/score", content=body, headers={"content-encoding": "br"})
         assert answer.status_code == 415
 

@@ -34,6 +34,14 @@ async def test_it_is_named(client: httpx.AsyncClient, path: str, meant: str) -> 
         assert error["code"] == "not_found"
 
 
+async def test_the_base_url_is_spoken_of_where_its_end_is_missing(
+    client: httpx.AsyncClient,
+) -> None:
+    for path, is_told in (("/completions", True), ("/v1/tokenize", False)):
+        message = (await client.post(path, json={})).json()["error"]["message"]
+        assert ("a base URL that ends in /v1" in message) is is_told
+
+
 async def test_nothing_is_made_up(client: httpx.AsyncClient) -> None:
     for path in ("/somewhere/else", "/v1", "/v1/", "/" + "x" * 5000):
         message = (await client.get(path)).json()["error"]["message"]
