@@ -25,16 +25,11 @@ from training.evaluate import model_of
 from training.finish import finish
 from training.learner import Learner
 from training.mixture import MIXTURE, own_files, write_mixture
-from training.preparation import (
-    RunRequest,
-    model_values,
-    prepare,
-    shards_of,
-    stored_config,
-    write_config,
-)
+from training.preparation import prepare, shards_of
 from training.report_forms import Table
+from training.resolution import stored_config, write_config
 from training.run import new_model, train_prepared, valid_streams
+from training.run_request import RunRequest, model_values
 from training.scoring import sample_documents, token_losses
 from training.trainer import Outcome
 from training.word_probability import WordChange, word_logprobs

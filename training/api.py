@@ -33,11 +33,11 @@ def train(
     """`lstm-train train`: the best checkpoint of a run, which lies in `out`, with its report.
 
     settings: by name, {"optimizer.lr": 1e-3}. options: the other fields of
-    `training.preparation.RunRequest`, such as valid, init_from, resume, license. Raises ValueError,
+    `training.run_request.RunRequest`, such as valid, init_from, resume, license. Raises ValueError,
     RuntimeError, OSError, and TypeError for an option that there is not.
     """
-    from training.preparation import RunRequest, Settings
     from training.run import run_training
+    from training.run_request import RunRequest, Settings
 
     named = dict(settings or {})
     named |= {} if epochs is None else {"loop.epochs": epochs}

@@ -11,9 +11,10 @@ from training.card import with_measured
 from training.data import TokenStreams
 from training.distributed import say
 from training.int8 import has_int8_form, int8_relative_loss, sample_ids
-from training.preparation import shards_of, stored_config
+from training.preparation import shards_of
 from training.report import bars, build_report
 from training.report_forms import Table
+from training.resolution import stored_config
 from training.shards import Shard
 
 REPORT = "report.html"

@@ -17,15 +17,10 @@ from training.distributed import Workers, join, say
 from training.finish import finish
 from training.learner import Learner
 from training.pace import tokens_per_second, within_minutes
-from training.preparation import (
-    RunRequest,
-    base_of,
-    prepare,
-    shards_of,
-    stored_config,
-    write_config,
-)
+from training.preparation import prepare, shards_of
 from training.publish import Origin, Publisher
+from training.resolution import stored_config, write_config
+from training.run_request import RunRequest, base_of
 from training.shards import Shard
 from training.trainer import Outcome, Trainer
 

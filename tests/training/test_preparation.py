@@ -54,14 +54,6 @@ def test_the_first_command_needs_a_corpus_and_a_place(
     assert stored(out)["loop"]["epochs"] == pytest.approx(0.1, rel=0.01)
 
 
-def test_many_passes_are_warned_of(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sets = ("loop.max_tokens=1000000", "optimizer.lr=1e39", "optimizer.clip=1e30")
-    train(tmp_path / "m", sets=(*sets, "optimizer.warmup_tokens=0"))  # ends at once, by its loss
-    assert "passes over so little text" in capsys.readouterr().out
-
-
 def test_a_finished_run_goes_on_when_it_may_be_longer(
     train: Train, tmp_path: Path, sentences: dict[str, Path]
 ) -> None:
@@ -101,41 +93,3 @@ def test_going_on_with_another_tokenizer_is_refused(
     options = ["--resume", "--tokenizer", str(tmp_path / "other.model")]
     assert main(train_arguments(sentences, out, *options, sets=SHORT)) == 1
     assert "began with another tokenizer" in capsys.readouterr().err
-
-
-def test_chat_is_for_models_that_have_heard_an_assistant(tmp_path: Path) -> None:
-    talk = {"turns": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
-    for name in ("train", "valid"):
-        (tmp_path / f"{name}.jsonl").write_text((json.dumps(talk) + "\n") * 300)
-    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "valid")}
-    few = (*SHORT, "tokenizer.vocab_size=270")
-    assert main(train_arguments(files, tmp_path / "talks", sets=few)) == 0
-    template = load_checkpoint(tmp_path / "talks").chat_template
-    assert template is not None
-    assert "system_prompts" not in template
-
-
-def test_the_system_prompts_of_a_corpus_are_those_that_the_model_follows(tmp_path: Path) -> None:
-    """Training that goes on from a model adds to what it was taught."""
-
-    def corpus(name: str, system: str) -> dict[str, Path]:
-        turns = [("system", system), ("user", "hi"), ("assistant", "yes")]
-        talk = {"turns": [{"role": role, "content": content} for role, content in turns]}
-        files = {part: tmp_path / f"{name}-{part}.jsonl" for part in ("train", "valid")}
-        for file in files.values():
-            file.write_text((json.dumps(talk) + "\n") * 300)
-        return files
-
-    few = (*SHORT, "tokenizer.vocab_size=276")
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert main(train_arguments(corpus("a", "Have a chat."), first, sets=few)) == 0
-    template = load_checkpoint(first).chat_template
-    assert template is not None
-    assert template["system_prompts"] == ["Have a chat."]
-    more = train_arguments(
-        corpus("b", "Sell books."), second, "--init-from", str(first), sets=SHORT
-    )
-    assert main(more) == 0
-    template = load_checkpoint(second).chat_template
-    assert template is not None
-    assert template["system_prompts"] == ["Have a chat.", "Sell books."]

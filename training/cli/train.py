@@ -55,8 +55,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from training.distributed import say
-    from training.preparation import RunRequest, Settings
     from training.run import run_training
+    from training.run_request import RunRequest, Settings
 
     overrides = [*options.overrides]
     if options.epochs is not None:
