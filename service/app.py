@@ -196,6 +196,7 @@ async def _load(context: AppContext) -> None:
 
 
 def version_of_service() -> str:
+    """The installed package's version, `0+unknown` in a checkout that is not installed."""
     try:
         return version("lstm-serve")
     except PackageNotFoundError:  # run from a checkout that is not installed

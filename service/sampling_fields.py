@@ -11,7 +11,7 @@ from typing import Any
 from models.tokenizer import Tokenizer
 from service.engine.request import SamplingParams
 
-_SMALLEST_TOP_P = 1e-9  # the best token is always kept, and 0 keeps nothing else
+SMALLEST_TOP_P = 1e-9  # the best token is always kept, and 0 keeps nothing else
 
 
 def resolve_sampling(
@@ -40,7 +40,7 @@ def resolve_sampling(
         **{
             **values,
             "top_k": max(0, values.get("top_k", 0)),
-            "top_p": max(_SMALLEST_TOP_P, values.get("top_p", 1.0)),
+            "top_p": max(SMALLEST_TOP_P, values.get("top_p", 1.0)),
             "seed": drawn_seed(values.get("seed")),
             "stop_token_ids": stops,
             "bad_words": bad_word_ids(values.get("bad_words", ()), tokenizer),

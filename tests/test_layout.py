@@ -47,6 +47,7 @@ SEVERAL_MODULES = {
     "tests/service/api/test_any_body.py": "any body of known names, over every route",
     "tests/service/api/test_rescore_mixtures.py": "a part of api/rescore.py",
     "tests/service/api/test_rescore_refusals.py": "a part of api/rescore.py",
+    "tests/service/api/test_score_gaps.py": "a part of api/score.py",
     "tests/service/asr/formats/test_in_the_wild.py": "files as editors leave them, every format",
     "tests/service/asr/formats/test_streaming.py": "constant memory, over every format",
     "tests/service/engine/hosts/test_shared_table.py": "one input table in several processes",

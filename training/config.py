@@ -41,6 +41,8 @@ class ModelSection(_Section):
 
 
 class TokenizerSection(_Section):
+    """How the tokenizer is trained, where none is given."""
+
     vocab_size: int = Field(8192, ge=16)
     model_type: Literal["unigram", "bpe"] = "unigram"
     character_coverage: float = Field(0.9995, gt=0, le=1)
@@ -49,6 +51,8 @@ class TokenizerSection(_Section):
 
 
 class OptimizerSection(_Section):
+    """Steps of the weights: size, schedule, bounds."""
+
     name: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(2e-3, gt=0)
     schedule: Literal["cosine", "constant"] = Field("cosine", description="after the warm-up")
@@ -87,6 +91,8 @@ class RegularizationSection(_Section):
 
 
 class LoopSection(_Section):
+    """How the text is walked through, how long, and what is written on the way."""
+
     batch_size: int = Field(64, ge=1, description="parallel streams, over all processes together")
     bptt: int = Field(64, ge=1, description="steps that gradients reach back")
     variable_bptt: bool = Field(False, description="draw the length of each window around bptt")
@@ -114,6 +120,8 @@ class LoopSection(_Section):
 
 
 class ChatSection(_Section):
+    """What of dialogues the model is taught, and its checkpoint says."""
+
     enabled: bool | Literal["auto"] = Field(
         "auto", description="store the chat template in the checkpoint; auto: of dialogues"
     )
@@ -154,6 +162,7 @@ PACE = BOUNDS | {
 
 
 def preset_names() -> list[str]:
+    """The presets of the package, in order."""
     folder = resources.files("training") / "presets"
     return sorted(
         p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
@@ -166,6 +175,7 @@ def load_config(preset: str, overrides: Sequence[str] = ()) -> TrainConfig:
 
 
 def preset_values(preset: str) -> dict[str, Any]:
+    """The settings of a preset by section; ValueError names the nearest where there is none."""
     if preset not in preset_names():
         raise ValueError(f"unknown preset {preset!r}{_suggest(preset, preset_names())}")
     text = (resources.files("training") / "presets" / f"{preset}.toml").read_text("utf-8")

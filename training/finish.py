@@ -56,5 +56,6 @@ def int8_loss(checkpoint: Checkpoint, valid: Shard) -> float | None:
 
 
 def describe_int8(loss: float) -> str:
+    """A line for people. loss: what int8 adds to the loss, relative (0.01 is a hundredth)."""
     served = "int8" if int8_is_negligible({INT8_LOSS_METRIC: loss}) else "float32"
     return f"int8 costs {loss:+.3%} of the loss: precision=auto serves {served}"

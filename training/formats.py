@@ -56,6 +56,8 @@ class CorpusError(ValueError):
 
 @dataclass(frozen=True)
 class Turn:
+    """What one side of a dialogue says. role: system, user or assistant."""
+
     role: str
     content: str
 

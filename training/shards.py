@@ -112,6 +112,7 @@ def write_shard(
 
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """The smallest type of shards that holds every id."""
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 

@@ -22,6 +22,8 @@ GOOD, BAD = "sentence_good", "sentence_bad"
 
 @dataclass(frozen=True)
 class Accuracy:
+    """Of pairs of sentences, how many the model gets right."""
+
     right: int
     pairs: int
 

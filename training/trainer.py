@@ -29,6 +29,8 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Outcome:
+    """How a run ended, and how far it had come."""
+
     reason: str  # "finished", "early stop" or "interrupted"
     progress: Progress
 

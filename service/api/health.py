@@ -17,6 +17,8 @@ router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
+    """That the process answers, or that it takes work."""
+
     status: Literal["ok"] = "ok"
 
 
@@ -62,6 +64,8 @@ async def health(context: Context) -> Response:
 
 
 class Version(BaseModel):
+    """The service's version."""
+
     version: str
 
 

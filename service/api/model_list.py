@@ -67,6 +67,8 @@ class ModelCard(ModelDescription):
 
 
 class ModelList(BaseModel):
+    """All that is served, and the further names of the default model."""
+
     object: Literal["list"] = "list"
     data: list[ModelDescription]
 

@@ -137,6 +137,8 @@ class NextWords(BaseModel):
 
 
 class NextWordsOfContext(NextWords):
+    """The words after one of several contexts. index: its place among them."""
+
     index: int
 
 

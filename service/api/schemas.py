@@ -181,6 +181,8 @@ class TokenLogprob(BaseModel):
 
 
 class ErrorDetail(BaseModel):
+    """What is wrong, for people and for programs."""
+
     message: str = Field(description="names the field, its fault and the limit")
     type: str
     param: str | None = Field(description="the field at fault, dotted")

@@ -40,6 +40,8 @@ _IGNORED: Any = Field(
 
 
 class TokenizeRequest(RequestModel):
+    """A text or a conversation."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "the cat sat"}]})
 
     model: ModelName = "default"
@@ -54,6 +56,8 @@ class TokenizeRequest(RequestModel):
 
 
 class TokenizeResponse(BaseModel):
+    """Its token ids, in order."""
+
     tokens: list[int]
     count: int
     max_model_len: int = Field(
@@ -64,6 +68,8 @@ class TokenizeResponse(BaseModel):
 
 
 class DetokenizeRequest(RequestModel):
+    """Token ids."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [1, 300, 301]}]})
 
     model: ModelName = "default"
@@ -71,6 +77,8 @@ class DetokenizeRequest(RequestModel):
 
 
 class DetokenizeResponse(BaseModel):
+    """Their text."""
+
     prompt: str = Field(description="the text; control tokens stand for none")
     ignored_fields: list[str] | None = _IGNORED
 

@@ -72,6 +72,7 @@ class Call:
 
 
 def call_of(scope: Scope) -> Call:
+    """What is noted of the request of this scope."""
     call = scope[CALL]
     assert isinstance(call, Call)
     return call

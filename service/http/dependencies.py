@@ -56,6 +56,7 @@ class AppContext:
 
 
 def context_of(request: Request) -> AppContext:
+    """What the app was started with."""
     context = request.app.state.context
     assert isinstance(context, AppContext)
     return context

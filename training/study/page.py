@@ -41,6 +41,7 @@ class Finding:
 
 
 def parameters_finding(counts: Mapping[str, int]) -> Finding:
+    """counts: parameters of a first hidden layer, by kind of network."""
     window, shared = counts["window MLP"], counts["RNN"]
     return Finding(
         title="Weights shared over time",
@@ -57,6 +58,7 @@ def parameters_finding(counts: Mapping[str, int]) -> Finding:
 
 
 def reach_finding(reaches: Mapping[str, Sequence[float]], folder: Path) -> Finding:
+    """reaches: by network, the gradient's norm so many steps back. Draws into `folder`."""
     draw_reach(reaches, folder / "gradient-reach.png")
     span = {name: memory_span(reach) for name, reach in reaches.items()}
     plain, orthogonal, skip = (
@@ -90,6 +92,7 @@ def reach_finding(reaches: Mapping[str, Sequence[float]], folder: Path) -> Findi
 
 
 def explosion_finding(runs: Mapping[str, Explosion], folder: Path) -> Finding:
+    """runs: losses and gradient norms, by network. Draws into `folder`."""
     figure, (losses, norms) = new_figure(1, 2, (11, 4))
     for name, run in runs.items():
         losses.plot(run.losses, label=name)
@@ -129,6 +132,7 @@ def explosion_finding(runs: Mapping[str, Explosion], folder: Path) -> Finding:
 
 
 def comparison_finding(results: Mapping[str, Trained], tokens: int) -> Finding:
+    """results: by network, trained on the same `tokens`."""
     window, elman, lstm = (
         results[name].perplexity for name in ("window MLP (8 tokens)", "Elman RNN", "LSTM")
     )
@@ -154,6 +158,9 @@ def comparison_finding(results: Mapping[str, Trained], tokens: int) -> Finding:
 def truncation_finding(
     results: Mapping[int, Trained], agreement: Mapping[int, float], steps: int, folder: Path
 ) -> Finding:
+    """results, agreement: by steps that gradients reach back, the trained network, and its gradient's
+    cosine with that through all `steps`. Draws into `folder`.
+    """
     figure, (left, right) = new_figure(1, 2, (11, 4))
     left.plot(list(results), [r.perplexity for r in results.values()], marker="o")
     left.set_ylabel("perplexity a token")

@@ -41,12 +41,16 @@ class EmbeddingRequest(RequestModel):
 
 
 class Embedding(BaseModel):
+    """The state after a text, normalised: numbers, or base64 of float32."""
+
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
 
 
 class EmbeddingUsage(BaseModel):
+    """What was read."""
+
     prompt_tokens: int = Field(description="begin-of-sequence not counted")
     total_tokens: int
 

@@ -101,6 +101,8 @@ NumTop = Annotated[int, Field(ge=-1, le=MAX_TOP_LOGPROBS)]
 
 
 class StreamOptions(RequestModel):
+    """What a stream tells besides the text."""
+
     include_usage: bool = Field(
         False, description="send one more chunk before `[DONE]`, with the usage and no choices"
     )

@@ -10,10 +10,14 @@ from service.engine.request import FinishReason
 
 
 class PromptTokensDetails(BaseModel):
+    """What of the prompts had not to be computed."""
+
     cached_tokens: int = Field(description="tokens that the state cache already held")
 
 
 class OpenAIUsage(BaseModel):
+    """What a request took, all choices together."""
+
     prompt_tokens: int = Field(description="begin-of-sequence not counted")
     completion_tokens: int = Field(
         description="all that were generated: end-of-sequence, what a stop string cut off, and "
@@ -24,6 +28,8 @@ class OpenAIUsage(BaseModel):
 
 
 class PromptLogprob(BaseModel):
+    """One token at a place of the prompt."""
+
     logprob: float | None
     rank: int | None = Field(description="null beyond the alternatives asked for")
     decoded_token: str
@@ -76,6 +82,8 @@ _STOP_REASON: Any = Field(
 
 
 class CompletionChoice(BaseModel):
+    """One continuation of one prompt."""
+
     index: int
     text: str
     logprobs: CompletionLogprobs | None
@@ -93,33 +101,45 @@ class CompletionChoice(BaseModel):
 
 
 class CompletionResponse(_Answer):
+    """The whole answer, or a chunk of it."""
+
     object: Literal["text_completion"]
     choices: list[CompletionChoice] = Field(description="`n` for each prompt, in their order")
     usage: OpenAIUsage | None = Field(description="null only in a chunk")
 
 
 class ChatTopLogprob(BaseModel):
+    """One token that might stand at a place of the answer."""
+
     token: str
     logprob: float | None
     bytes: list[int] | None = Field(description="UTF-8; null for a control token")
 
 
 class ChatTokenLogprob(ChatTopLogprob):
+    """The token that does, and the most probable ones."""
+
     top_logprobs: list[ChatTopLogprob]
 
 
 class ChatLogprobs(BaseModel):
+    """A token after the other."""
+
     content: list[ChatTokenLogprob]
     refusal: None
 
 
 class AssistantMessage(BaseModel):
+    """The turn that was generated."""
+
     role: Literal["assistant"]
     content: str
     refusal: None
 
 
 class ChatChoice(BaseModel):
+    """One answer to the conversation."""
+
     index: int
     message: AssistantMessage
     logprobs: ChatLogprobs | None
@@ -135,6 +155,8 @@ class ChatChoice(BaseModel):
 
 
 class ChatCompletionResponse(_Answer):
+    """The whole answer."""
+
     object: Literal["chat.completion"]
     choices: list[ChatChoice]
     usage: OpenAIUsage

@@ -14,7 +14,7 @@ from models.tokenizer import Tokenizer
 from service.api.openai.requests import GenerationRequest
 from service.engine.request import SamplingParams
 from service.http.errors import check_token_ids, impossible, invalid
-from service.sampling_fields import bad_word_ids, stop_ids, suppressed_ids
+from service.sampling_fields import SMALLEST_TOP_P, bad_word_ids, stop_ids, suppressed_ids
 from service.served_model import ServedModel
 
 # Neither has a meaning for the beams, which follow the model's own probabilities. Temperature 0
@@ -98,8 +98,7 @@ def _filters(body: GenerationRequest, model: ServedModel) -> dict[str, Any]:
     return {
         "temperature": resolve(body, model, "temperature", 1.0),
         "top_k": max(0, resolve(body, model, "top_k", 0)),
-        # The best token is always kept, and 0 keeps nothing else.
-        "top_p": max(1e-9, resolve(body, model, "top_p", 1.0)),
+        "top_p": max(SMALLEST_TOP_P, resolve(body, model, "top_p", 1.0)),
         "min_p": resolve(body, model, "min_p", 0.0),
         "typical_p": resolve(body, model, "typical_p", 1.0),
         "repetition_penalty": resolve(body, model, "repetition_penalty", 1.0),

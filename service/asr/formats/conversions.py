@@ -15,14 +15,17 @@ SPHINX = math.log(1.0001)
 
 
 def from_log10(value: float) -> float:
+    """From base 10 to natural."""
     return value * LN10
 
 
 def to_log10(value: float) -> float:
+    """From natural to base 10."""
     return value / LN10
 
 
 def from_bytelog(value: float) -> float:
+    """From SRI's bytelogs to natural."""
     return value * BYTELOG
 
 
@@ -32,8 +35,10 @@ def to_bytelog(value: float) -> int:
 
 
 def from_cost(value: float) -> float:
+    """From a natural cost to a logarithm."""
     return 0.0 - value  # not -value: a cost of 0 is a score of 0, not of -0
 
 
 def to_cost(value: float) -> float:
+    """From a natural logarithm to a cost."""
     return 0.0 - value

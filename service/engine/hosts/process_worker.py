@@ -45,6 +45,7 @@ class _PipeChannel:
 
 
 def main() -> int:
+    """An engine's process, from its arguments to its exit status."""
     # The server decides when an engine ends; a Ctrl-C in the terminal reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

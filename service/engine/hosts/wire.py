@@ -103,6 +103,7 @@ def _some(pairs: Iterator[tuple[int, float]], count: int) -> TopLogprobs:
 
 
 def pack_outputs(outputs: Iterable[RequestOutput]) -> list[tuple[Any, ...]]:
+    """Tuples of plain values for the pipe; `unpack_outputs` reads them."""
     return [
         (
             output.request_id,

@@ -27,6 +27,7 @@ def declare(name: str, shape: Sequence[str | int], dtype: DTypeLike = np.float32
 
 
 def constant(name: str, value: NDArray[Any]) -> TensorProto:
+    """An initializer of a graph, of the value's own shape and type."""
     # A scalar stays one, which `ascontiguousarray` alone would not leave it.
     return numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
 
@@ -61,6 +62,7 @@ def serialize(
 
 
 def new_session(model: bytes, threads: int = 1) -> ort.InferenceSession:
+    """A session that computes in `threads` threads, none of which waits by spinning."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
