@@ -158,8 +158,8 @@ def comparison_finding(results: Mapping[str, Trained], tokens: int) -> Finding:
 def truncation_finding(
     results: Mapping[int, Trained], agreement: Mapping[int, float], steps: int, folder: Path
 ) -> Finding:
-    """results, agreement: by steps that gradients reach back, the trained network, and its gradient's
-    cosine with that through all `steps`. Draws into `folder`.
+    """results, agreement: by steps that gradients reach back, the trained network, and the cosine
+    of its gradient with that through all `steps`. Draws into `folder`.
     """
     figure, (left, right) = new_figure(1, 2, (11, 4))
     left.plot(list(results), [r.perplexity for r in results.values()], marker="o")
