@@ -156,7 +156,7 @@ class Bootstrap:
         rates = 100 * self._resampled(errors.sum(axis=1)) / self._words
         substituted, inserted, deleted = errors.sum(axis=0).tolist()
         counts = WordErrors(substituted, inserted, deleted, self._num_words)
-        return Row(name, round(100 * counts.rate, 2), _interval(rates), counts)
+        return Row(name, 100 * counts.rate, _interval(rates), counts)
 
     def gain(self, ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> Gain:
         """Of one system's errors over another's, (U, 3) each."""
@@ -168,7 +168,7 @@ class Bootstrap:
             absolute_interval=_interval(100 * saved / self._words),
             relative=_percent(float((b - a).sum()), int(b.sum())),
             relative_interval=_interval(relative),
-            chance_of_nothing=round(float((saved <= 0).mean()), 4),
+            chance_of_nothing=float((saved <= 0).mean()),
         )
 
     def _resampled(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -180,11 +180,11 @@ class Bootstrap:
 
 def _interval(values: NDArray[np.float64]) -> Interval:
     low, high = np.percentile(values, [2.5, 97.5])
-    return round(float(low), 2), round(float(high), 2)
+    return float(low), float(high)
 
 
 def _percent(part: float, whole: int) -> float:
-    return round(100 * part / whole, 2) if whole else 0.0
+    return 100 * part / whole if whole else 0.0
 
 
 def to_settings(

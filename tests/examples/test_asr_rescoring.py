@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,38 @@ def test_the_page_tells_rates_and_gains(tmp_path: Path) -> None:
     page = write_page(tmp_path, rows, gains, ["About."]).read_text()
     assert f"| first | {rows[0].wer:.1f}% |" in page
     assert (tmp_path / "word-error-rates.png").stat().st_size > 1000
+
+
+def test_the_pages_figures_are_those_of_its_counts() -> None:
+    """Of the page that is shown: each rate and each share is what its counts come to."""
+    from asr_rescoring.__main__ import __doc__ as promise
+
+    page = (EXAMPLES / "asr_rescoring" / "README.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (\D[^|]*) \| ([\d.]+)% \| .* \| (.*) / (.*) / (.*) \| ([\d.]+)%", page, re.M
+    )
+    rates = {name: (float(rate), sum(map(int, counts))) for name, rate, *counts, _ in rows}
+    first = rates["first pass"][1]
+    assert len(rows) >= 7
+    # One number of words, and each rate rounded once from it.
+    assert any(
+        all(f"{100 * errors / words:.1f}" == f"{rate:.1f}" for rate, errors in rates.values())
+        for words in range(100, 5000)
+    )
+    for name, *_, fewer in rows:
+        assert f"{100 * (first - rates[name][1]) / first:.1f}" == fewer
+    gain = 1 - rates["adapted and n-gram"][1] / first
+    assert "a quarter fewer errors" in str(promise)
+    assert gain >= 0.25
+
+
+@pytest.mark.parametrize(
+    ("minutes", "name"), [(1, "1 minute"), (2, "2 minutes"), (0.5, "0.5 minutes")]
+)
+def test_minutes_are_counted_as_people_do(minutes: float, name: str) -> None:
+    from asr_rescoring.__main__ import adapted_name
+
+    assert adapted_name(minutes) == f"adapted for {name}"
 
 
 def test_what_the_service_is_sent() -> None:
