@@ -10,9 +10,12 @@ Ranking: sum of ln P / length ** length_penalty (Wu et al. 2016, simplified).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.beam_candidates import BeamCandidates
 from service.engine.request import Floats, SamplingParams, TopLogprobs
 
 
@@ -29,15 +32,6 @@ class Hypothesis:
         return self.total / math.pow(max(len(self.tokens), 1), length_penalty)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One way to go on: token, its ln P for ranking (after bans), and as the model gave it."""
-
-    token: int
-    ranking: float
-    logprob: float
-
-
 @dataclass
 class BeamSearch:
     """State of one search. Beams are numbered 0..len(beams)-1 in the current generation."""
@@ -45,13 +39,7 @@ class BeamSearch:
     params: SamplingParams
     beams: list[Hypothesis] = field(default_factory=lambda: [Hypothesis()])
     finished: list[Hypothesis] = field(default_factory=list)
-    _stops: frozenset[int] = field(init=False)
-    _reports: dict[int, tuple[Sequence[Candidate], TopLogprobs, Floats]] = field(
-        default_factory=dict
-    )
-
-    def __post_init__(self) -> None:
-        self._stops = frozenset(self.params.stop_token_ids)
+    _reports: dict[int, tuple[BeamCandidates, TopLogprobs, Floats]] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -59,43 +47,64 @@ class BeamSearch:
         return self.params.beam_width
 
     def report(
-        self, beam: int, candidates: Sequence[Candidate], tops: TopLogprobs, state: Floats
+        self, beam: int, candidates: BeamCandidates, tops: TopLogprobs, state: Floats
     ) -> bool:
         """Take a beam's candidates and its state; True when all have reported.
 
-        candidates: the `width` best, and the `width` best among those that do not stop, best first.
+        candidates: the `width` best, and the `width` best among those that do not stop.
         """
         self._reports[beam] = (candidates, tops, state)
         return len(self._reports) == len(self.beams)
 
     def advance(self) -> list[Floats]:
         """Choose the next beams; returns the state that each one continues, [] at the end."""
-        extended = [
-            (-(hypothesis.total + candidate.ranking), index, candidate.token, candidate)
-            for index, hypothesis in enumerate(self.beams)
-            for candidate in self._reports[index][0]
-        ]
-        extended.sort(key=lambda item: item[:3])  # ties: earlier beam, lower token id
-        beams, parents = list[Hypothesis](), list[Floats]()
-        for rank, (_, index, token, candidate) in enumerate(extended):
-            if token in self._stops:
-                if rank < self.width:
-                    self.finished.append(self._longer(index, candidate))
+        of_beam = [self._reports[index][0] for index in range(len(self.beams))]
+        ids = np.concatenate([own.ids for own in of_beam])
+        logprobs = np.concatenate([own.logprobs for own in of_beam])
+        parents = np.repeat(np.arange(len(of_beam)), [len(own.ids) for own in of_beam])
+        totals = np.concatenate(
+            [beam.total + own.rankings for beam, own in zip(self.beams, of_beam, strict=True)]
+        )
+        stopping = np.isin(ids, self.params.stop_token_ids)
+        beams, states = list[Hypothesis](), list[Floats]()
+        for rank, place in enumerate(self._best_first(ids, parents, totals, stopping)):
+            if stopping[place] and rank >= self.width:
+                continue
+            index = int(parents[place])
+            longer = self._longer(index, int(ids[place]), logprobs[place], totals[place])
+            if stopping[place]:
+                self.finished.append(longer)
             elif len(beams) < self.width:
-                beams.append(self._longer(index, candidate))
-                parents.append(self._reports[index][2])
+                beams.append(longer)
+                states.append(self._reports[index][2])
         self.beams, self._reports = beams, {}
         if not self.beams or len(self.beams[0].tokens) >= self.params.max_tokens or self._settled():
             return []
-        return parents
+        return states
 
-    def _longer(self, beam: int, candidate: Candidate) -> Hypothesis:
+    def _best_first(
+        self,
+        ids: NDArray[np.int64],
+        parents: NDArray[np.int64],
+        totals: NDArray[np.float64],
+        stopping: NDArray[np.bool_],
+    ) -> NDArray[np.int64]:
+        """Places of those that may be chosen, best first; ties: earlier beam, lower token id."""
+        going_on, places = totals[~stopping], np.arange(len(ids))
+        if len(going_on) > self.width:
+            # None that ranks behind as many that go on as there are beams is chosen.
+            places = np.flatnonzero(totals >= np.partition(going_on, -self.width)[-self.width])
+        order = np.lexsort((ids[places], parents[places], -totals[places]))
+        best: NDArray[np.int64] = places[order]
+        return best
+
+    def _longer(self, beam: int, token: int, logprob: float, total: float) -> Hypothesis:
         hypothesis = self.beams[beam]
         return Hypothesis(
-            (*hypothesis.tokens, candidate.token),
-            (*hypothesis.logprobs, candidate.logprob),
+            (*hypothesis.tokens, token),
+            (*hypothesis.logprobs, float(logprob)),
             (*hypothesis.tops, self._reports[beam][1]),
-            hypothesis.total + candidate.ranking,
+            float(total),
         )
 
     def _settled(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from service.engine.runners.base import ModelRunner
 from service.engine.sampling.guides import Guides
 from service.engine.sampling.sampler import Sampled, Scratch, sample
 from service.engine.scheduler import Scheduler
-from service.engine.sequences import EngineSequence, NodeSequence, SampleSequence
+from service.engine.sequences import BeamSequence, EngineSequence, NodeSequence, SampleSequence
 from service.engine.state_cache import StateCache
 from service.engine.step import Step
 
@@ -231,7 +232,9 @@ class Engine:
         self._finish(step)
 
     def _finish(self, step: Step) -> None:
-        """Do what a step's sequences asked for: draws, then waiting, then free rows."""
+        """Do what a step's sequences asked for: beams, draws, then waiting, then free rows."""
+        for _, beams in groupby(step.beams, key=lambda found: id(found[1].search)):
+            BeamSequence.report(step, list(beams))
         if step.draws:
             self._draw(step, step.draws)
         self.scheduler.push(step.waiting)

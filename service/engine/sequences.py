@@ -14,15 +14,15 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.engine.beam_search import BeamSearch, Candidate
+from service.engine.beam_candidates import beam_candidates
+from service.engine.beam_search import BeamSearch
 from service.engine.prefix_memory import PrefixMemory
 from service.engine.prefix_tree import Node
 from service.engine.progress import NAN, NOT_FINITE, RequestProgress, Scores
 from service.engine.request import FinishReason, Floats, TokenOutput, TopLogprobs
 from service.engine.sampling.draw import stream_key
-from service.engine.sampling.logits_processors import SampleState, processed
+from service.engine.sampling.logits_processors import SampleState
 from service.engine.sampling.sampler import top_logprobs
-from service.engine.sampling.top_candidates import top_candidates
 from service.engine.state_cache import CachedPrefix
 from service.engine.step import Step
 
@@ -217,9 +217,8 @@ class NodeSequence(EngineSequence):
         assert rules is not None
         if rules.params.beam_width is not None:
             progress.open_searches += 1
-            BeamSequence(progress, prompt, BeamSearch(rules.params), 0, None).report(
-                step, place, state
-            )
+            beam = BeamSequence(progress, prompt, BeamSearch(rules.params), 0, None)
+            step.beams.append((place, beam, state))
             return
         for sample in range(rules.params.n):
             sequence = SampleSequence(progress, prompt, sample, state)
@@ -315,46 +314,47 @@ class BeamSequence(EngineSequence):
     def after_step(self, step: Step, row: int, place: int | None) -> None:
         assert place is not None
         step.spent.append(self)
-        self.report(step, place, step.read_state(row))
+        step.beams.append((place, self, step.read_state(row)))
 
-    def report(self, step: Step, place: int, state: Floats) -> None:
-        """Hand the beam's candidates to its search, which moves on when all beams have reported."""
-        progress, search, head = self.progress, self.search, step.logprobs[place]
-        candidates = self._candidates(head, lambda: step.logits()[place, None])
-        tops = top_logprobs(head[None], [search.params.logprobs])[0]
-        if not all(math.isfinite(candidate.logprob) for candidate in candidates):
+    @staticmethod
+    def report(step: Step, beams: Sequence[tuple[int, BeamSequence, Floats]]) -> None:
+        """Hand candidates of some beams of one search to it; when all have reported, it moves on.
+
+        Each with the place of its distribution and its state.
+        """
+        first = beams[0][1]
+        progress, search, rules = first.progress, first.search, first.progress.rules
+        assert rules is not None
+        places = [place for place, _, _ in beams]
+        heads = step.logprobs[places]
+        found = beam_candidates(
+            heads,
+            [search.beams[sequence.beam].tokens for _, sequence, _ in beams],
+            rules,
+            progress.prompt_tokens(first.prompt),
+            search.width,
+            lambda: step.logits()[places],
+        )
+        tops = top_logprobs(heads, [search.params.logprobs] * len(beams))
+        if not all(np.isfinite(own.logprobs).all() for own in found):
             progress.fail(NOT_FINITE)
             step.touch(progress)
-        elif search.report(self.beam, candidates, tops, state):
-            states = search.advance()
-            for beam, start in enumerate(states):
-                step.waiting.append(BeamSequence(progress, self.prompt, search, beam, start))
-            if not states:
-                self._finish(step)
+            return
+        have_all = False
+        for (_, sequence, state), own, top in zip(beams, found, tops, strict=True):
+            have_all = search.report(sequence.beam, own, top, state)
+        if have_all:
+            first._move_on(step)
 
-    def _candidates(self, head: Floats, logits: Callable[[], Floats]) -> list[Candidate]:
-        """The best ways to go on, best first: enough of them even if the best all stop."""
-        search, progress = self.search, self.progress
-        assert progress.rules is not None
-        own = SampleState(progress.rules, 0, progress.prompt_tokens(self.prompt))
-        for token in search.beams[self.beam].tokens:
-            own.append(token)
-        row, stops = head[None].copy(), progress.rules.stop_ids
-        with processed(row, [own], logits):
-            # Where few tokens stop, one search finds enough that do not.
-            count = search.width + (len(stops) if len(stops) <= search.width else 0)
-            best = top_candidates(row, min(count, row.shape[1]))
-            found = dict(zip(best.ids[0].tolist(), best.values[0].tolist(), strict=True))
-            if len(stops) > search.width:
-                values = row.copy()
-                values[0, stops] = -np.inf
-                best = top_candidates(values, min(search.width, row.shape[1]))
-                found.update(zip(best.ids[0].tolist(), best.values[0].tolist(), strict=True))
-        return [
-            Candidate(token, value, float(head[token]))
-            for token, value in sorted(found.items(), key=lambda item: (-item[1], item[0]))
-            if value > -np.inf
-        ]
+    def _move_on(self, step: Step) -> None:
+        search = self.search
+        states = search.advance()
+        step.waiting += (
+            BeamSequence(self.progress, self.prompt, search, beam, start)
+            for beam, start in enumerate(states)
+        )
+        if not states:
+            self._finish(step)
 
     def _finish(self, step: Step) -> None:
         """Tell what the search has found."""

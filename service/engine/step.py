@@ -12,7 +12,12 @@ from service.engine.request import Floats, TopLogprobs
 from service.engine.sampling.sampler import top_logprobs
 
 if TYPE_CHECKING:
-    from service.engine.sequences import EngineSequence, NodeSequence, SampleSequence
+    from service.engine.sequences import (
+        BeamSequence,
+        EngineSequence,
+        NodeSequence,
+        SampleSequence,
+    )
 
 
 @dataclass(slots=True)
@@ -24,6 +29,7 @@ class Step:
     scored: texts whose next token is scored, with places. ends: texts that came to their end, with
     the place of the distribution after it and the state, None where nothing needs them.
     draws: continuations that are to draw a token, with places, and their rows if they have one.
+    beams: those that are to find how they may go on, with places and states.
     waiting: sequences that are to get rows; spent: those that give theirs up. touched: requests
     that may have something to tell, by id.
     """
@@ -36,6 +42,7 @@ class Step:
     scored: list[tuple[int, NodeSequence]] = field(default_factory=list)
     ends: list[tuple[NodeSequence, int | None, Floats | None]] = field(default_factory=list)
     draws: list[tuple[int, SampleSequence, int | None]] = field(default_factory=list)
+    beams: list[tuple[int, BeamSequence, Floats]] = field(default_factory=list)
     waiting: list[EngineSequence] = field(default_factory=list)
     spent: list[EngineSequence] = field(default_factory=list)
 

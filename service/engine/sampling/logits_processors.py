@@ -37,6 +37,9 @@ class SamplingRules:
         self.bad_words = BadWords(params.bad_words) if params.bad_words else None
         self.has_presence = bool(params.presence_penalty or params.frequency_penalty)
         self.has_repetition = params.repetition_penalty != 1
+        self.looks_back = bool(
+            params.min_tokens or self.bad_words or self.has_presence or self.has_repetition
+        )
         self.only_lowers = (
             not params.logit_bias
             and not self.has_repetition

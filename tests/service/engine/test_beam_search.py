@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.engine.beam_search import BeamSearch, Candidate, Hypothesis
+from service.engine.beam_candidates import BeamCandidates
+from service.engine.beam_search import BeamSearch, Hypothesis
 from service.engine.request import SamplingParams
 
 VOCAB = 4
@@ -25,6 +26,12 @@ def next_logprobs(seed: int, tokens: tuple[int, ...]) -> NDArray[np.float64]:
     return logprobs
 
 
+def candidates(*found: tuple[int, float, float]) -> BeamCandidates:
+    """Of (token, ranking, ln P), best first."""
+    ids, rankings, logprobs = zip(*found, strict=True)
+    return BeamCandidates(np.array(ids), np.array(rankings, float), np.array(logprobs, float))
+
+
 def search(params: SamplingParams, seed: int) -> list[tuple[Hypothesis, bool]]:
     """Run a search to its end, beams reporting in an order of no importance."""
     beams = BeamSearch(params)
@@ -35,10 +42,8 @@ def search(params: SamplingParams, seed: int) -> list[tuple[Hypothesis, bool]]:
             order = np.argsort(-logprobs, kind="stable").tolist()
             going_on = [token for token in order if token not in params.stop_token_ids]
             wanted = {*order[: beams.width], *going_on[: beams.width]}
-            candidates = [
-                Candidate(t, float(logprobs[t]), float(logprobs[t])) for t in order if t in wanted
-            ]
-            done = beams.report(index, candidates, (), np.full(1, index, np.float32))
+            ways = candidates(*((t, logprobs[t], logprobs[t]) for t in order if t in wanted))
+            done = beams.report(index, ways, (), np.full(1, index, np.float32))
         assert done, "all have reported"
         if not beams.advance():
             return beams.best()
@@ -135,10 +140,10 @@ def test_a_width_of_one_is_greedy() -> None:
 
 def test_each_next_beam_continues_the_state_of_its_parent() -> None:
     beams = BeamSearch(SamplingParams(beam_width=2, max_tokens=3))
-    assert beams.report(0, [Candidate(0, -1, -1), Candidate(1, -2, -2)], (), STATE)
+    assert beams.report(0, candidates((0, -1, -1), (1, -2, -2)), (), STATE)
     assert len(beams.advance()) == 2
-    assert not beams.report(1, [Candidate(0, -1, -1), Candidate(3, -1.5, -1.5)], (), STATE + 1)
-    assert beams.report(0, [Candidate(2, -9, -9)], (), STATE)
+    assert not beams.report(1, candidates((0, -1, -1), (3, -1.5, -1.5)), (), STATE + 1)
+    assert beams.report(0, candidates((2, -9, -9)), (), STATE)
     assert [state.tolist() for state in beams.advance()] == [[1], [1]]
     assert [beam.tokens for beam in beams.beams] == [(1, 0), (1, 3)]
 
@@ -150,9 +155,11 @@ def test_a_search_that_settles_ends_before_its_limit() -> None:
     while True:
         steps += 1
         for index in range(len(beams.beams)):
-            candidates = [Candidate(0, -0.1, -0.1), Candidate(1, -0.2, -0.2)]
-            candidates += [Candidate(2, -500, -500), Candidate(3, -600, -600)]
-            beams.report(index, candidates, (), STATE)
+            stopping, others = (
+                ((0, -0.1, -0.1), (1, -0.2, -0.2)),
+                ((2, -500, -500), (3, -600, -600)),
+            )
+            beams.report(index, candidates(*stopping, *others), (), STATE)
         if not beams.advance():
             break
     assert steps == 1
@@ -162,7 +169,7 @@ def test_a_search_that_settles_ends_before_its_limit() -> None:
 def test_candidates_rank_by_what_the_settings_make_of_them() -> None:
     """Bans and biases choose; what is reported is the model's own."""
     beams = BeamSearch(SamplingParams(beam_width=1, max_tokens=1))
-    beams.report(0, [Candidate(3, -0.5, -4), Candidate(2, -0.7, -0.1)], ((2, -0.1),), STATE)
+    beams.report(0, candidates((3, -0.5, -4), (2, -0.7, -0.1)), ((2, -0.1),), STATE)
     assert beams.advance() == []
     ((best, stopped),) = beams.best()
     assert (best.tokens, best.logprobs, best.tops, stopped) == ((3,), (-4,), (((2, -0.1),),), False)
