@@ -25,6 +25,7 @@ from service.engine.sequences import BeamSequence, EngineSequence, NodeSequence,
 from service.engine.state_cache import StateCache
 from service.engine.step import Step
 
+_SEARCH_ROWS = 16  # a beam's candidates cost more than its row of a step
 _MOST_AHEAD = 2  # texts; with more, steps of all of them together are as fast
 
 
@@ -81,7 +82,9 @@ class Engine:
         check_request(request, self.runner.vocab_size, self.runner.layout.size)
         progress = RequestProgress.of(request, self._guides)
         self._progress[request.request_id] = progress
-        self.scheduler.add_request(request.request_id, request.priority)
+        is_search = request.sampling is not None and request.sampling.beam_width is not None
+        most_rows = _SEARCH_ROWS if is_search else None
+        self.scheduler.add_request(request.request_id, request.priority, most_rows)
         self._begin(progress)
 
     def _begin(self, progress: RequestProgress) -> None:

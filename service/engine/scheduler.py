@@ -32,10 +32,11 @@ S = TypeVar("S", bound=Schedulable)
 class _Queue(Generic[S]):
     """One request's sequences: those that wait (last in, first out) and how many run.
 
-    is_held: none of them may run for now.
+    most_rows: as many may run at once. is_held: none of them may run for now.
     """
 
     priority: Priority
+    most_rows: int
     waiting: list[S] = field(default_factory=list)
     num_running: int = 0
     is_held: bool = False
@@ -44,6 +45,16 @@ class _Queue(Generic[S]):
     def num_ready(self) -> int:
         """How many want a row."""
         return 0 if self.is_held else len(self.waiting)
+
+    @property
+    def num_wanting(self) -> int:
+        """How many want a row and may have one, as far as the request itself goes."""
+        return min(self.num_ready, self.most_rows - self.num_running)
+
+    @property
+    def num_sequences(self) -> int:
+        """How many run or want to."""
+        return self.num_running + self.num_ready
 
 
 class Scheduler(Generic[S]):
@@ -54,6 +65,10 @@ class Scheduler(Generic[S]):
     Among equals requests take turns, and a sequence that has held a row for `quantum` steps gives
     it up if others wait. A request of many sequences does not keep others from their first row, nor
     hold more than `request_rows` while others wait.
+
+    An interactive request of more than `wide_rows` sequences is wide. While others run, and for
+    `calm_steps` more (a client who asks one short question after the other is back by then), all
+    wide ones together hold `wide_rows` rows, or one each if that is more: others' steps stay short.
     """
 
     def __init__(
@@ -62,19 +77,29 @@ class Scheduler(Generic[S]):
         *,
         bulk_rows: int | None = None,
         request_rows: int | None = None,
+        wide_rows: int | None = None,
         quantum: int = 256,
+        calm_steps: int = 16,
     ) -> None:
-        self.max_num_seqs, self.quantum = max_num_seqs, quantum
+        self.max_num_seqs, self.quantum, self.calm_steps = max_num_seqs, quantum, calm_steps
         self.bulk_rows = max(1, max_num_seqs // 4) if bulk_rows is None else bulk_rows
         self.request_rows = max(1, max_num_seqs // 4) if request_rows is None else request_rows
+        self.wide_rows = max(8, max_num_seqs // 16) if wide_rows is None else wide_rows
         self.running: list[S] = []
         self.steps = 0
+        self._calm_at = 0
+        self._wide: dict[str, _Queue[S]] = {}  # those that make room for others in this step
         self._queues: OrderedDict[str, _Queue[S]] = OrderedDict()
         self._waiting = dict.fromkeys(Priority, 0)
 
-    def add_request(self, request_id: str, priority: Priority) -> None:
-        """Open a request's queue; its sequences may then be pushed."""
-        self._queues[request_id] = _Queue(priority)
+    def add_request(
+        self, request_id: str, priority: Priority, most_rows: int | None = None
+    ) -> None:
+        """Open a request's queue; its sequences may then be pushed.
+
+        most_rows: that it holds at once, where each of its rows costs much beside the step itself.
+        """
+        self._queues[request_id] = _Queue(priority, most_rows or self.max_num_seqs)
 
     def push(self, sequences: Iterable[S]) -> None:
         """Let sequences of a known request wait; the first given runs first."""
@@ -135,8 +160,9 @@ class Scheduler(Generic[S]):
 
     def to_preempt(self) -> list[S]:
         """Running sequences that must give up their rows now; the caller saves and pushes them."""
+        self._wide = self._wide_beside_others()
         waiting = self._waiting
-        if not any(waiting.values()):
+        if not any(waiting.values()) and not self._wide:
             return []
         bulk = [s for s in self.running if self._priority(s) is Priority.BULK]
         victims: list[S] = []
@@ -146,13 +172,15 @@ class Scheduler(Generic[S]):
             # Newest first: the longest served is nearest to its end.
             excess = max(0, len(bulk) - limit)
             victims = sorted(bulk, key=lambda s: -s.since)[:excess]
-        free = self.max_num_seqs - len(self.running) + len(victims)
         bulk_limit = limit - len(bulk) + len(victims)  # rows that bulk work may still take
+        victims += self._to_narrow()
+        free = self.max_num_seqs - len(self.running) + len(victims)
+        wanting = self._num_wanting()
         spent = [s for s in self.running if self.steps - s.since >= self.quantum]
         for sequence in sorted(spent, key=lambda s: s.since):
             is_bulk = self._priority(sequence) is Priority.BULK
-            left = min(bulk_limit, free - waiting[Priority.INTERACTIVE])
-            is_wanted = free < waiting[Priority.INTERACTIVE]
+            left = min(bulk_limit, free - wanting)
+            is_wanted = free < wanting
             is_wanted |= is_bulk and left < waiting[Priority.BULK]
             if sequence not in victims and is_wanted:
                 victims.append(sequence)
@@ -160,32 +188,71 @@ class Scheduler(Generic[S]):
                 bulk_limit += is_bulk
         return victims + self._to_share(free, set(victims))
 
+    def _wide_beside_others(self) -> dict[str, _Queue[S]]:
+        """Wide requests, if others run, want to, or lately did; else none."""
+        if len(self.running) + self._waiting[Priority.INTERACTIVE] <= self.wide_rows:
+            return {}
+        active = {
+            request_id: queue
+            for request_id, queue in self._queues.items()
+            if queue.priority is Priority.INTERACTIVE and queue.num_sequences
+        }
+        wide = {
+            request_id: queue
+            for request_id, queue in active.items()
+            if queue.num_sequences > self.wide_rows
+        }
+        if wide and len(wide) < len(active):
+            self._calm_at = self.steps + self.calm_steps
+        return wide if self.steps < self._calm_at else {}
+
+    def _wide_left(self) -> int:
+        """Rows that wide requests may still take; if negative, those that they hold too many."""
+        running = sum(queue.num_running for queue in self._wide.values())
+        return max(self.wide_rows, len(self._wide)) - running
+
+    def _to_narrow(self) -> list[S]:
+        """Sequences that wide requests must give up, for others and for those that have no row."""
+        without = sum(bool(q.num_ready) and not q.num_running for q in self._wide.values())
+        excess = without - self._wide_left()
+        if not self._wide or excess <= 0:
+            return []
+        rows: dict[str, list[S]] = {}
+        for sequence in sorted(self.running, key=lambda s: s.since):
+            if sequence.request_id in self._wide:
+                rows.setdefault(sequence.request_id, []).append(sequence)
+        return _taken_from_the_widest(rows, excess, least=1)
+
+    def _num_wanting(self) -> int:
+        """Interactive sequences that want a row and may have one."""
+        wanting = {
+            request_id: queue.num_wanting
+            for request_id, queue in self._queues.items()
+            if queue.priority is Priority.INTERACTIVE
+        }
+        wide = sum(wanting.pop(request_id) for request_id in self._wide)
+        return sum(wanting.values()) + max(0, min(wide, self._wide_left()))
+
     def _to_share(self, free: int, victims: set[S]) -> list[S]:
-        """Interactive sequences, longest served first, that wide requests must give up.
+        """Interactive sequences, longest served first, that requests with many rows must give up.
 
         One for each request that has no row and finds none free, and what exceeds `request_rows`.
         """
-        narrow = [
-            queue
-            for queue in self._queues.values()
+        fewer = [
+            (queue, 1 if request_id in self._wide else self.request_rows)
+            for request_id, queue in self._queues.items()
             if queue.priority is Priority.INTERACTIVE and queue.num_running < self.request_rows
         ]
-        without = sum(bool(q.num_ready) and not q.num_running for q in narrow) - free
-        wanted = sum(min(q.num_ready, self.request_rows - q.num_running) for q in narrow) - free
+        without = sum(bool(q.num_ready) and not q.num_running for q, _ in fewer) - free
+        wanted = sum(max(0, min(q.num_wanting, most - q.num_running)) for q, most in fewer) - free
         if wanted <= 0:
             return []
         rows: dict[str, list[S]] = {}
         for sequence in sorted(self.running, key=lambda s: -s.since):
             if sequence not in victims and self._priority(sequence) is Priority.INTERACTIVE:
                 rows.setdefault(sequence.request_id, []).append(sequence)
-        shared: list[S] = []
-        while rows and len(shared) < wanted:
-            widest = max(rows.values(), key=len)
-            least = 1 if len(shared) < without else self.request_rows
-            if len(widest) <= least:
-                break
-            shared.append(widest.pop())
-        return shared
+        first = _taken_from_the_widest(rows, without, least=1)
+        return first + _taken_from_the_widest(rows, wanted - len(first), least=self.request_rows)
 
     def admit(self) -> list[S]:
         """Move waiting sequences into free rows; returns them, their rows being the last ones."""
@@ -211,14 +278,19 @@ class Scheduler(Generic[S]):
             if queue.priority is priority and queue.num_ready
         ]
         heapq.heapify(ready)
-        turn = len(self._queues)
+        turn, wide_left = len(self._queues), self._wide_left()
         while ready and len(self.running) < limit:
             request_id = ready[0][2]
             queue = self._queues[request_id]
+            is_wide = request_id in self._wide
+            if queue.num_running >= queue.most_rows or (is_wide and wide_left <= 0):
+                heapq.heappop(ready)
+                continue
             sequence = queue.waiting.pop()
             self._waiting[priority] -= 1
             sequence.since = self.steps
             queue.num_running += 1
+            wide_left -= is_wide
             self.running.append(sequence)
             admitted.append(sequence)
             self._queues.move_to_end(request_id)
@@ -247,3 +319,14 @@ class Scheduler(Generic[S]):
     def _priority(self, sequence: S) -> Priority:
         queue = self._queues.get(sequence.request_id)
         return queue.priority if queue else Priority.BULK
+
+
+def _taken_from_the_widest(rows: dict[str, list[S]], count: int, least: int) -> list[S]:
+    """Sequences from the ends of the longest lists, which keep `least`; taken out of them."""
+    taken: list[S] = []
+    while rows and len(taken) < count:
+        widest = max(rows.values(), key=len)
+        if len(widest) <= least:
+            break
+        taken.append(widest.pop())
+    return taken

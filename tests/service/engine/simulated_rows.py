@@ -85,6 +85,14 @@ class SimulatedRows:
         return Counter(sequence.request_id for sequence in self.rows)
 
 
-def simulate(max_num_seqs: int, quantum: int = 256, bulk_rows: int | None = None) -> SimulatedRows:
+def simulate(
+    max_num_seqs: int,
+    quantum: int = 256,
+    bulk_rows: int | None = None,
+    wide_rows: int | None = None,
+) -> SimulatedRows:
     """An empty batch of so many rows."""
-    return SimulatedRows(Scheduler(max_num_seqs, bulk_rows=bulk_rows, quantum=quantum))
+    scheduler: Scheduler[Work] = Scheduler(
+        max_num_seqs, bulk_rows=bulk_rows, wide_rows=wide_rows, quantum=quantum
+    )
+    return SimulatedRows(scheduler)

@@ -228,7 +228,11 @@ def check_beginning(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
 def test_company_changes_no_bit(kernels: Kernels, rng: Random) -> None:
     guests = some_visits(rng, kernels)
     scheduler = Scheduler[Any](
-        rng.randint(1, 5), bulk_rows=rng.randint(1, 2), quantum=rng.choice([1, 3, 256])
+        rng.randint(1, 5),
+        bulk_rows=rng.randint(1, 2),
+        wide_rows=rng.randint(1, 4),
+        quantum=rng.choice([1, 3, 256]),
+        calm_steps=rng.choice([0, 3]),
     )
     entry = 4 * kernels.crowded.layout.size + 1000
     cache = StateCache(rng.choice([0, 3 * entry, 50 * entry, 50 * entry]))

@@ -53,8 +53,65 @@ def test_wide_requests_give_a_newcomer_its_first_row_at_once() -> None:
     for _ in range(5):
         rows.step()
     assert rows.finished[0].request_id == "late"
+    for _ in range(rows.scheduler.calm_steps):
+        rows.step()
+    assert rows.shares == dict.fromkeys("abcd", 32)
+
+
+def test_wide_requests_hold_few_rows_while_others_run() -> None:
+    """A step costs the more the more rows it has, and a short request waits for each of its own."""
+    rows = simulate(128)
+    rows.add("wide", [ENDLESS] * 128)
     rows.step()
-    assert sum(rows.shares.values()) == 128
+    rows.add("short", [4])
+    for _ in range(4):
+        rows.step()
+        assert rows.shares["wide"] == rows.scheduler.wide_rows == 8
+    assert rows.finished[0].request_id == "short"
+    rows.step()
+    assert rows.shares == {"wide": 8}, "the next short one may come at once"
+    for _ in range(rows.scheduler.calm_steps):
+        rows.step()
+    assert rows.shares == {"wide": 128}
+
+
+def test_wide_requests_have_a_row_each_however_many_they_are() -> None:
+    rows = simulate(64, wide_rows=4)
+    rows.add("stream", [ENDLESS])
+    for number in range(10):
+        rows.add(f"wide {number}", [ENDLESS] * 20)
+        rows.step()
+    assert sorted(rows.shares.values()) == [1] * 11
+
+
+def test_what_became_narrow_is_not_kept_back() -> None:
+    rows = simulate(64, wide_rows=4)
+    rows.add("stream", [ENDLESS])
+    rows.add("wide", [10] * 6 + [20] * 4)
+    rows.step()
+    assert rows.shares == {"stream": 1, "wide": 4}
+    while rows.finished == []:
+        rows.step()
+    rows.step()
+    rows.step()
+    assert rows.shares == {"stream": 1, "wide": 4}
+    for _ in range(40):
+        rows.step()
+    assert rows.shares == {"stream": 1}
+
+
+def test_no_more_rows_than_a_request_itself_allows() -> None:
+    rows = simulate(64)
+    rows.scheduler.add_request("search", Priority.INTERACTIVE, most_rows=3)
+    rows.scheduler.push(search := [Work("search", 5) for _ in range(7)])
+    rows.add("other", [ENDLESS] * 6)
+    rows.step()
+    assert rows.shares == {"search": 3, "other": 6}
+    rows.step()
+    assert rows.scheduler.to_preempt() == []
+    for _ in range(15):
+        rows.step()
+    assert rows.finished == search
 
 
 def test_a_wide_request_keeps_all_rows_that_nobody_else_waits_for() -> None:
@@ -76,11 +133,15 @@ def test_a_wide_request_gives_up_what_exceeds_its_share_while_others_wait() -> N
     assert rows.shares == {"wide": 6, "other": 2}  # a quarter of the rows is anybody's
 
 
-@given(widths=st.lists(st.integers(1, 12), min_size=1, max_size=6), max_num_seqs=st.integers(1, 8))
+@given(
+    widths=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    max_num_seqs=st.integers(1, 8),
+    wide_rows=st.integers(1, 8),
+)
 def test_every_request_runs_as_soon_as_there_are_rows_for_all(
-    widths: list[int], max_num_seqs: int
+    widths: list[int], max_num_seqs: int, wide_rows: int
 ) -> None:
-    rows = simulate(max_num_seqs)
+    rows = simulate(max_num_seqs, wide_rows=wide_rows)
     for k, width in enumerate(widths):
         rows.add(str(k), [ENDLESS] * width)
         rows.step()
@@ -112,12 +173,13 @@ def test_a_requests_own_units_run_in_the_order_given_and_the_latest_pushed_first
     counts=st.lists(st.integers(1, 5), min_size=2, max_size=6),
     max_num_seqs=st.integers(1, 5),
     quantum=st.integers(1, 7),
+    wide_rows=st.integers(1, 5),
     priority=st.sampled_from(Priority),
 )
 def test_no_request_waits_longer_than_all_others_take_their_turns(
-    counts: list[int], max_num_seqs: int, quantum: int, priority: Priority
+    counts: list[int], max_num_seqs: int, quantum: int, wide_rows: int, priority: Priority
 ) -> None:
-    rows = simulate(max_num_seqs, quantum)
+    rows = simulate(max_num_seqs, quantum, wide_rows=wide_rows)
     for k, sequences in enumerate(counts):
         rows.add(str(k), [ENDLESS] * sequences, priority)
     turn = quantum * len(counts) + 1
