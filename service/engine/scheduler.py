@@ -66,7 +66,7 @@ class Scheduler(Generic[S]):
     it up if others wait. A request of many sequences does not keep others from their first row, nor
     hold more than `request_rows` while others wait.
 
-    An interactive request of more than `wide_rows` sequences is wide. While others run, and for
+    An interactive request of more than twice `wide_rows` sequences is wide. While others run, and for
     `calm_steps` more (a client who asks one short question after the other is back by then), all
     wide ones together hold `wide_rows` rows, or one each if that is more: others' steps stay short.
     """
@@ -84,7 +84,7 @@ class Scheduler(Generic[S]):
         self.max_num_seqs, self.quantum, self.calm_steps = max_num_seqs, quantum, calm_steps
         self.bulk_rows = max(1, max_num_seqs // 4) if bulk_rows is None else bulk_rows
         self.request_rows = max(1, max_num_seqs // 4) if request_rows is None else request_rows
-        self.wide_rows = max(8, max_num_seqs // 16) if wide_rows is None else wide_rows
+        self.wide_rows = max(4, max_num_seqs // 32) if wide_rows is None else wide_rows
         self.running: list[S] = []
         self.steps = 0
         self._calm_at = 0
@@ -190,7 +190,7 @@ class Scheduler(Generic[S]):
 
     def _wide_beside_others(self) -> dict[str, _Queue[S]]:
         """Wide requests, if others run, want to, or lately did; else none."""
-        if len(self.running) + self._waiting[Priority.INTERACTIVE] <= self.wide_rows:
+        if len(self.running) + self._waiting[Priority.INTERACTIVE] <= 2 * self.wide_rows:
             return {}
         active = {
             request_id: queue
@@ -200,7 +200,7 @@ class Scheduler(Generic[S]):
         wide = {
             request_id: queue
             for request_id, queue in active.items()
-            if queue.num_sequences > self.wide_rows
+            if queue.num_sequences > 2 * self.wide_rows
         }
         if wide and len(wide) < len(active):
             self._calm_at = self.steps + self.calm_steps

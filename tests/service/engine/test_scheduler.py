@@ -44,7 +44,7 @@ def test_a_newcomer_has_the_first_row_that_falls_free() -> None:
 
 def test_wide_requests_give_a_newcomer_its_first_row_at_once() -> None:
     """Four requests of 128 continuations each, and one of a single one."""
-    rows = simulate(128)
+    rows = simulate(128, wide_rows=4)
     for name in "abcd":
         rows.add(name, [ENDLESS] * 128)
     rows.step()
@@ -60,16 +60,16 @@ def test_wide_requests_give_a_newcomer_its_first_row_at_once() -> None:
 
 def test_wide_requests_hold_few_rows_while_others_run() -> None:
     """A step costs the more the more rows it has, and a short request waits for each of its own."""
-    rows = simulate(128)
+    rows = simulate(128, wide_rows=4)
     rows.add("wide", [ENDLESS] * 128)
     rows.step()
     rows.add("short", [4])
     for _ in range(4):
         rows.step()
-        assert rows.shares["wide"] == rows.scheduler.wide_rows == 8
+        assert rows.shares["wide"] == rows.scheduler.wide_rows == 4
     assert rows.finished[0].request_id == "short"
     rows.step()
-    assert rows.shares == {"wide": 8}, "the next short one may come at once"
+    assert rows.shares == {"wide": 4}, "the next short one may come at once"
     for _ in range(rows.scheduler.calm_steps):
         rows.step()
     assert rows.shares == {"wide": 128}
@@ -87,7 +87,7 @@ def test_wide_requests_have_a_row_each_however_many_they_are() -> None:
 def test_what_became_narrow_is_not_kept_back() -> None:
     rows = simulate(64, wide_rows=4)
     rows.add("stream", [ENDLESS])
-    rows.add("wide", [10] * 6 + [20] * 4)
+    rows.add("wide", [10] * 6 + [20] * 8)
     rows.step()
     assert rows.shares == {"stream": 1, "wide": 4}
     while rows.finished == []:
@@ -243,9 +243,10 @@ def test_the_newest_bulk_units_make_room() -> None:
     assert [sequence for sequence in rows.rows if sequence.request_id != "chat"] == old
 
 
-def test_a_quarter_of_the_rows_is_bulk_works_share_by_default() -> None:
+def test_shares_by_default() -> None:
     assert Scheduler(64).bulk_rows == 16
     assert Scheduler(1).bulk_rows == 1
+    assert (Scheduler(128).wide_rows, Scheduler(512).wide_rows) == (4, 16)
 
 
 def test_bulk_requests_take_turns_in_the_rows_that_a_stream_leaves_them() -> None:
