@@ -25,7 +25,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -38,16 +37,67 @@ from benchmarks.sse_client import post, receive
 
 _SCORE, _SHORT = "/v1/score", "/v1/next-token"
 _SENTENCE = "the rain fell in torrents except at occasional intervals when it was checked . "
-EXPENSIVE: dict[str, Json] = {
-    "n=128 of a long prompt": {"prompt": _SENTENCE * 60, "n": 128, "max_tokens": 400},
-    "128 beams": {"prompt": "the", "n": 128, "use_beam_search": True, "max_tokens": 200},
-    "8,000 biases": {
-        "prompt": "the",
-        "n": 64,
-        "max_tokens": 400,
-        "logit_bias": {str(token): 0.1 for token in range(8, 8008)},
-        "repetition_penalty": 1.1,
-    },
+_COMPLETIONS = "/v1/completions"
+
+
+@dataclass(frozen=True)
+class Expensive:
+    """A request that is much work, how many clients send it, and where."""
+
+    body: Json
+    clients: int = 1
+    path: str = _COMPLETIONS
+
+
+EXPENSIVE: dict[str, Expensive] = {
+    "n=128 of a long prompt": Expensive({"prompt": _SENTENCE * 60, "n": 128, "max_tokens": 400}),
+    "the same with states": Expensive(
+        {"prompt": _SENTENCE * 60, "n": 128, "max_tokens": 400, "return_state": True}
+    ),
+    "n=128 of four clients": Expensive({"prompt": "the", "n": 128, "max_tokens": 400}, clients=4),
+    "128 beams": Expensive({"prompt": "the", "n": 128, "use_beam_search": True, "max_tokens": 200}),
+    "128 beams, 8,000 stop ids": Expensive(
+        {
+            "prompt": "the",
+            "n": 128,
+            "use_beam_search": True,
+            "max_tokens": 200,
+            "stop_token_ids": list(range(8, 8008)),
+        }
+    ),
+    "8,000 biases": Expensive(
+        {
+            "prompt": "the",
+            "n": 64,
+            "max_tokens": 400,
+            "logit_bias": {str(token): 0.1 for token in range(8, 8008)},
+            "repetition_penalty": 1.1,
+        }
+    ),
+    "256 bad words": Expensive(
+        {
+            "prompt": "the",
+            "n": 64,
+            "max_tokens": 400,
+            "bad_words": [f"{_SENTENCE * 10}{number}" for number in range(256)],
+        }
+    ),
+    "64 texts of 4,000 words": Expensive(
+        {"texts": [f"{number} " + _SENTENCE * 300 for number in range(64)]}, path=_SCORE
+    ),
+    "1,000-best list": Expensive(
+        {
+            "utterances": [
+                {
+                    "hypotheses": [
+                        {"text": f"{number} {_SENTENCE * 10}{number}", "score": 0.0}
+                        for number in range(1000)
+                    ]
+                }
+            ]
+        },
+        path="/v1/rescore",
+    ),
 }
 
 
@@ -161,22 +211,28 @@ def short_requests(port: int, count: int, first: int) -> float:
 
 
 def measure_expensive(port: int, client: Client, plan: Plan) -> Json:
-    """Short requests alone, and beside one that is much work."""
+    """Short requests alone, and beside one that is much work.
+
+    was_running: whether the last short one was answered before the expensive one ended.
+    """
     alone = client(short_requests, plan.probes, 0)
     found = {}
-    for number, (name, body) in enumerate(EXPENSIVE.items(), 1):
-        with ThreadPoolExecutor(1) as pool:
-            expensive = pool.submit(_refused_or_answered, port, body)
+    for number, (name, expensive) in enumerate(EXPENSIVE.items(), 1):
+        with ThreadPoolExecutor(expensive.clients) as pool:
+            asked = [
+                pool.submit(_refused_or_answered, port, expensive) for _ in range(expensive.clients)
+            ]
             time.sleep(0.3)
             beside = client(short_requests, plan.probes, 10_000 * number)
-            outlasted = not expensive.done()
-        found[name] = {"times": beside / alone, "was_running": outlasted}
+            outlasted = not any(each.done() for each in asked)
+        statuses = dict(Counter(str(each.result()) for each in asked))
+        found[name] = {"times": beside / alone, "was_running": outlasted, "statuses": statuses}
     return {"short_ms": 1000 * alone, "beside_expensive": found}
 
 
-def _refused_or_answered(port: int, body: Json) -> None:
-    with suppress(RuntimeError):
-        answered(port, "/v1/completions", {"ignore_eos": True, "seed": 1, **body})
+def _refused_or_answered(port: int, expensive: Expensive) -> int:
+    own = {"ignore_eos": True, "seed": 1} if expensive.path == _COMPLETIONS else {}
+    return asyncio.run(_answer(port, post(expensive.path, HOST, {**own, **expensive.body})))[0]
 
 
 def measure_restart(service: Service, plan: Plan) -> Json:

@@ -60,15 +60,16 @@ class _Queue(Generic[S]):
 class Scheduler(Generic[S]):
     """Fills `max_num_seqs` rows. The caller counts `steps` up, one a step of the engine.
 
-    Interactive sequences go first. While any of them runs or waits, bulk sequences hold at most
+    Interactive sequences go first. While any of them runs or waits, and for `calm_steps` more (a
+    client who asks one short question after the other is back by then), bulk sequences hold at most
     `bulk_rows` rows, for a step costs the more the more rows it has, and streams wait for it.
     Among equals requests take turns, and a sequence that has held a row for `quantum` steps gives
     it up if others wait. A request of many sequences does not keep others from their first row, nor
     hold more than `request_rows` while others wait.
 
-    An interactive request of more than twice `wide_rows` sequences is wide. While others run, and for
-    `calm_steps` more (a client who asks one short question after the other is back by then), all
-    wide ones together hold `wide_rows` rows, or one each if that is more: others' steps stay short.
+    An interactive request of more than twice `wide_rows` sequences is wide. For the same reason,
+    beside others and as long after them, all wide ones together hold `wide_rows` rows, or one each
+    if that is more.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class Scheduler(Generic[S]):
         self.wide_rows = max(4, max_num_seqs // 32) if wide_rows is None else wide_rows
         self.running: list[S] = []
         self.steps = 0
-        self._calm_at = 0
+        self._calm_at = self._num_bulk = 0
+        self._bulk_is_limited = False
         self._wide: dict[str, _Queue[S]] = {}  # those that make room for others in this step
         self._queues: OrderedDict[str, _Queue[S]] = OrderedDict()
         self._waiting = dict.fromkeys(Priority, 0)
@@ -100,6 +102,7 @@ class Scheduler(Generic[S]):
         most_rows: that it holds at once, where each of its rows costs much beside the step itself.
         """
         self._queues[request_id] = _Queue(priority, most_rows or self.max_num_seqs)
+        self._num_bulk += priority is Priority.BULK
 
     def push(self, sequences: Iterable[S]) -> None:
         """Let sequences of a known request wait; the first given runs first."""
@@ -113,6 +116,7 @@ class Scheduler(Generic[S]):
         if (queue := self._queues.pop(request_id, None)) is None:
             return []
         self._waiting[queue.priority] -= queue.num_ready
+        self._num_bulk -= queue.priority is Priority.BULK
         return self._running_of(request_id)
 
     def hold(self, request_id: str) -> list[S]:
@@ -160,14 +164,14 @@ class Scheduler(Generic[S]):
 
     def to_preempt(self) -> list[S]:
         """Running sequences that must give up their rows now; the caller saves and pushes them."""
-        self._wide = self._wide_beside_others()
+        self._look_for_company()
         waiting = self._waiting
         if not any(waiting.values()) and not self._wide:
             return []
         bulk = [s for s in self.running if self._priority(s) is Priority.BULK]
         victims: list[S] = []
         limit = self.max_num_seqs
-        if len(bulk) < len(self.running) or waiting[Priority.INTERACTIVE]:
+        if self._bulk_is_limited:
             limit = self.bulk_rows
             # Newest first: the longest served is nearest to its end.
             excess = max(0, len(bulk) - limit)
@@ -188,10 +192,12 @@ class Scheduler(Generic[S]):
                 bulk_limit += is_bulk
         return victims + self._to_share(free, set(victims))
 
-    def _wide_beside_others(self) -> dict[str, _Queue[S]]:
-        """Wide requests, if others run, want to, or lately did; else none."""
-        if len(self.running) + self._waiting[Priority.INTERACTIVE] <= 2 * self.wide_rows:
-            return {}
+    def _look_for_company(self) -> None:
+        """Find out who has to make room in this step."""
+        num_active = len(self.running) + self._waiting[Priority.INTERACTIVE]
+        self._wide, self._bulk_is_limited = {}, False
+        if not self._num_bulk and not len(self._queues) < num_active > 2 * self.wide_rows:
+            return  # every request is one of few sequences
         active = {
             request_id: queue
             for request_id, queue in self._queues.items()
@@ -202,9 +208,11 @@ class Scheduler(Generic[S]):
             for request_id, queue in active.items()
             if queue.num_sequences > 2 * self.wide_rows
         }
-        if wide and len(wide) < len(active):
+        if len(wide) < len(active) and (wide or self._num_bulk):
             self._calm_at = self.steps + self.calm_steps
-        return wide if self.steps < self._calm_at else {}
+        is_calm = self.steps >= self._calm_at
+        self._wide = {} if is_calm else wide
+        self._bulk_is_limited = bool(active) or not is_calm
 
     def _wide_left(self) -> int:
         """Rows that wide requests may still take; if negative, those that they hold too many."""
@@ -261,7 +269,7 @@ class Scheduler(Generic[S]):
             return admitted
         for priority in Priority:
             limit = self.max_num_seqs
-            if priority is Priority.BULK and self._has_interactive():
+            if priority is Priority.BULK and self._bulk_is_limited:
                 bulk = sum(self._priority(s) is Priority.BULK for s in self.running)
                 limit = min(limit, len(self.running) - bulk + self.bulk_rows)
             admitted += self._admit(priority, limit)
@@ -309,12 +317,6 @@ class Scheduler(Generic[S]):
     def num_waiting(self) -> int:
         """Sequences that want a row and have none."""
         return sum(self._waiting.values())
-
-    def _has_interactive(self) -> bool:
-        return any(
-            q.priority is Priority.INTERACTIVE and (q.num_ready or q.num_running)
-            for q in self._queues.values()
-        )
 
     def _priority(self, sequence: S) -> Priority:
         queue = self._queues.get(sequence.request_id)

@@ -228,7 +228,20 @@ def test_bulk_work_gets_its_rows_back_when_the_stream_has_ended() -> None:
         assert rows.shares["bulk"] == 2
     rows.remove("chat")
     rows.step()
+    assert rows.shares == {"bulk": 2}, "who chats may be back at once"
+    for _ in range(rows.scheduler.calm_steps):
+        rows.step()
     assert rows.shares == {"bulk": 8}
+
+
+def test_a_wide_request_has_all_rows_at_once_after_its_own_prompt() -> None:
+    rows = simulate(64, wide_rows=4)
+    rows.add("wide", [3])
+    for _ in range(3):
+        rows.step()
+    rows.scheduler.push([Work("wide") for _ in range(64)])
+    rows.step()
+    assert rows.shares == {"wide": 64}
 
 
 def test_the_newest_bulk_units_make_room() -> None:
