@@ -28,6 +28,7 @@ from service.engine.step import Step
 
 # Quicker than calling the class, which is done for every token.
 token_output = cast("Callable[[tuple[Any, ...]], TokenOutput]", partial(tuple.__new__, TokenOutput))
+_NEAR_END = 8  # steps: whoever waits for a text's end does not wait for others' long ones
 _KEEP_EVERY = 8  # tokens between kept states of a continuation: reading these again costs little
 
 
@@ -58,7 +59,8 @@ class EngineSequence(ABC):
         """Its `next_id` was fed in `row`; the distribution after it, if wanted, is at `place`."""
 
     def tokens_ahead(self, limit: int) -> Sequence[int] | None:  # noqa: ARG002
-        """Tokens that can be fed before anyone need look; None where each needs a look."""
+        """Tokens that can be fed before anyone need look; None where nobody should read ahead, for
+        each token of this one needs a look, or it should not wait for others to read."""
         return None
 
     def read_ahead(self, features: Floats, logprobs_of: Callable[[Floats], Floats]) -> int:
@@ -134,9 +136,12 @@ class NodeSequence(EngineSequence):
         top = top_logprobs(head[None], [count])[0] if count else ()
         self.add_score(float(head[self.next_id]), top)
 
-    def tokens_ahead(self, limit: int) -> Sequence[int]:
+    def tokens_ahead(self, limit: int) -> Sequence[int] | None:
+        left = self.num_fed - self.position
+        if left <= _NEAR_END:
+            return None
         # One token at least stays for the step that follows, so no node ends here.
-        if self.num_fed - self.position <= limit:
+        if left <= limit:
             return ()
         return self.node.tokens[self.position : self.position + limit]
 

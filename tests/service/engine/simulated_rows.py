@@ -90,10 +90,15 @@ def simulate(
     quantum: int = 256,
     bulk_rows: int | None = None,
     wide_rows: int | None = None,
+    calm_steps: int = 16,
 ) -> SimulatedRows:
     """An empty batch of so many rows; nothing is wide unless `wide_rows` are given."""
     wide_rows = max_num_seqs if wide_rows is None else wide_rows
     scheduler: Scheduler[Work] = Scheduler(
-        max_num_seqs, bulk_rows=bulk_rows, wide_rows=wide_rows, quantum=quantum
+        max_num_seqs,
+        bulk_rows=bulk_rows,
+        wide_rows=wide_rows,
+        quantum=quantum,
+        calm_steps=calm_steps,
     )
     return SimulatedRows(scheduler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import count
 
 from hypothesis import settings
@@ -25,11 +26,18 @@ class SchedulerMachine(RuleBasedStateMachine):
     requests: Bundle[str] = Bundle("requests")
 
     @initialize(
-        max_num_seqs=st.integers(1, 6), bulk_rows=st.integers(1, 6), quantum=st.integers(1, 4)
+        max_num_seqs=st.integers(1, 6),
+        bulk_rows=st.integers(1, 6),
+        wide_rows=st.integers(1, 4),
+        quantum=st.integers(1, 4),
+        calm_steps=st.integers(0, 3),
     )
-    def begin(self, max_num_seqs: int, bulk_rows: int, quantum: int) -> None:
+    def begin(
+        self, max_num_seqs: int, bulk_rows: int, wide_rows: int, quantum: int, calm_steps: int
+    ) -> None:
         bulk_rows = min(bulk_rows, max_num_seqs)
-        self.rows = simulate(max_num_seqs, quantum, bulk_rows)
+        self.rows = simulate(max_num_seqs, quantum, bulk_rows, wide_rows, calm_steps)
+        self.company_at = -100  # the step that last had an interactive request of few sequences
         self.names = count()
         self.priorities: dict[str, Priority] = {}
         self.pushed: list[Work] = []
@@ -87,21 +95,39 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 5))
     def run(self, steps: int) -> None:
         for _ in range(steps):
+            sizes = self.interactive_sizes()
             self.rows.schedule()
-            self.check_shares()
+            self.check_shares(sizes)
             self.rows.advance()
 
-    def check_shares(self) -> None:
-        """Rows are neither idle while they are wanted nor given to more bulk work than agreed."""
+    def interactive_sizes(self) -> Counter[str]:
+        """Sequences that run or want to, by interactive request."""
+        active = [u.request_id for u in [*self.rows.rows, *self.waiting()]]
+        return Counter(n for n in active if self.priorities[n] is Priority.INTERACTIVE)
+
+    def check_shares(self, sizes: Counter[str]) -> None:
+        """Rows are idle, and bulk work and wide requests have few, for the sake of others only."""
         scheduler, waiting = self.rows.scheduler, self.waiting()
-        bulk = [u for u in self.rows.rows if self.priorities[u.request_id] is Priority.BULK]
-        interactive = len(bulk) < len(self.rows.rows)
-        if interactive:
-            assert len(bulk) <= scheduler.bulk_rows
-        free = scheduler.max_num_seqs - len(self.rows.rows)
-        if free:
-            assert all(self.priorities[u.request_id] is Priority.BULK for u in waiting)
-            assert not waiting or (interactive and len(bulk) == scheduler.bulk_rows)
+        wide = {name for name, size in sizes.items() if size > 2 * scheduler.wide_rows}
+        if len(wide) < len(sizes):
+            self.company_at = scheduler.steps
+        has_company = scheduler.steps - self.company_at <= scheduler.calm_steps
+        shares = self.rows.shares
+        num_bulk = sum(shares[n] for n, p in self.priorities.items() if p is Priority.BULK)
+        num_wide, most_wide = sum(shares[n] for n in wide), max(scheduler.wide_rows, len(wide))
+        if sizes:
+            assert num_bulk <= scheduler.bulk_rows
+        if len(wide) < len(sizes):
+            assert num_wide <= most_wide
+        if len(self.rows.rows) < scheduler.max_num_seqs:
+            for name in {u.request_id for u in waiting}:
+                if self.priorities[name] is Priority.BULK:
+                    assert sizes or has_company
+                    assert num_bulk == scheduler.bulk_rows
+                else:
+                    assert name in wide
+                    assert has_company
+                    assert num_wide == most_wide
 
     @invariant()
     def rows_are_where_the_scheduler_says(self) -> None:
