@@ -194,22 +194,21 @@ class Scheduler(Generic[S]):
 
     def _look_for_company(self) -> None:
         """Find out who has to make room in this step."""
-        num_active = len(self.running) + self._waiting[Priority.INTERACTIVE]
         self._wide, self._bulk_is_limited = {}, False
-        if not self._num_bulk and not len(self._queues) < num_active > 2 * self.wide_rows:
-            return  # every request is one of few sequences
+        most = 2 * self.wide_rows
+        is_any_wide = any(q.num_running + len(q.waiting) > most for q in self._queues.values())
+        if not self._num_bulk and not is_any_wide:
+            return
         active = {
             request_id: queue
             for request_id, queue in self._queues.items()
             if queue.priority is Priority.INTERACTIVE and queue.num_sequences
         }
         wide = {
-            request_id: queue
-            for request_id, queue in active.items()
-            if queue.num_sequences > 2 * self.wide_rows
+            request_id: queue for request_id, queue in active.items() if queue.num_sequences > most
         }
-        if len(wide) < len(active) and (wide or self._num_bulk):
-            self._calm_at = self.steps + self.calm_steps
+        if len(wide) < len(active):
+            self._calm_at = self.steps + self.calm_steps + 1
         is_calm = self.steps >= self._calm_at
         self._wide = {} if is_calm else wide
         self._bulk_is_limited = bool(active) or not is_calm

@@ -53,7 +53,7 @@ def test_wide_requests_give_a_newcomer_its_first_row_at_once() -> None:
     for _ in range(5):
         rows.step()
     assert rows.finished[0].request_id == "late"
-    for _ in range(rows.scheduler.calm_steps):
+    for _ in range(rows.scheduler.calm_steps + 1):
         rows.step()
     assert rows.shares == dict.fromkeys("abcd", 32)
 
@@ -70,7 +70,7 @@ def test_wide_requests_hold_few_rows_while_others_run() -> None:
     assert rows.finished[0].request_id == "short"
     rows.step()
     assert rows.shares == {"wide": 4}, "the next short one may come at once"
-    for _ in range(rows.scheduler.calm_steps):
+    for _ in range(rows.scheduler.calm_steps + 1):
         rows.step()
     assert rows.shares == {"wide": 128}
 
@@ -229,7 +229,7 @@ def test_bulk_work_gets_its_rows_back_when_the_stream_has_ended() -> None:
     rows.remove("chat")
     rows.step()
     assert rows.shares == {"bulk": 2}, "who chats may be back at once"
-    for _ in range(rows.scheduler.calm_steps):
+    for _ in range(rows.scheduler.calm_steps + 1):
         rows.step()
     assert rows.shares == {"bulk": 8}
 
