@@ -27,9 +27,11 @@ class Ranker:
     def rank(self, nbest: NBestList) -> NBestList:
         """Best first. Each hypothesis gets its total, and the language model scores in it.
 
-        ValueError names the list, and a score without a weight or a weight without score.
+        ValueError names the list, and a score without a weight, a weight without score, or a
+        hypothesis without the recogniser's score where others have it.
         """
         try:
+            _check_scores(nbest)
             own = [self._scored(hypothesis) for hypothesis in nbest.hypotheses]
             totals = [combine(scored, self._combination) for scored in own]
         except ValueError as error:
@@ -86,3 +88,11 @@ class Ranker:
             )
         own = hypothesis.word_scores.get(MODEL, ())
         return mixed_logprob(own, other, mixture.share)
+
+
+def _check_scores(nbest: NBestList) -> None:
+    """All hypotheses have the recogniser's score, or none: 0 for one of them would win the list."""
+    without = [h.score is None for h in nbest.hypotheses]
+    if any(without) and not all(without):
+        place = without.index(True) + 1
+        raise ValueError(f"hypothesis {place} has no score, while others of the list have one")

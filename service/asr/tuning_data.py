@@ -67,13 +67,17 @@ def build_data(
 ) -> TuningData:
     """Arrays of scored lists: every hypothesis with its word scores, by the models' names.
 
-    ValueError names an id that two lists have, a list without reference, or a score that only some
-    hypotheses have.
+    ValueError where there is nothing to count, and names an id that two lists have, a list without
+    reference, or a score that only some hypotheses have.
     """
+    if not lists:
+        raise ValueError("there are no lists")
     if twice := [id for id, count in Counter(own.id for own in lists).items() if count > 1]:
         raise ValueError(f"{len(twice)} ids belong to more than one list, {twice[0]!r} first")
     if missing := [own.id for own in lists if own.id not in references]:
         raise ValueError(f"there is no reference for {missing[0]!r} ({len(missing)} are missing)")
+    if not any(references[own.id].split() for own in lists):
+        raise ValueError("the references of these lists hold no word")
     names, word_names = _names(lists, "scores"), sorted(_names(lists, "word_scores"))
     nothing = Hypothesis(  # what an empty list says
         text="",

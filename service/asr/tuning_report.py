@@ -153,7 +153,7 @@ class Bootstrap:
 
     def row(self, name: str, errors: NDArray[np.int64]) -> Row:
         """errors: (U, 3)."""
-        rates = 100 * self._resampled(errors.sum(axis=1)) / self._words
+        rates = self._rates(self._resampled(errors.sum(axis=1)))
         substituted, inserted, deleted = errors.sum(axis=0).tolist()
         counts = WordErrors(substituted, inserted, deleted, self._num_words)
         return Row(name, 100 * counts.rate, _interval(rates), counts)
@@ -165,11 +165,16 @@ class Bootstrap:
         relative = 100 * saved / np.maximum(whole, 1)
         return Gain(
             absolute=_percent(float((b - a).sum()), self._num_words),
-            absolute_interval=_interval(100 * saved / self._words),
+            absolute_interval=_interval(self._rates(saved)),
             relative=_percent(float((b - a).sum()), int(b.sum())),
             relative_interval=_interval(relative),
             chance_of_nothing=float((saved <= 0).mean()),
         )
+
+    def _rates(self, errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Percent of each resample's words; of one without words, 0 or 100 as `WordErrors.rate`."""
+        ratio = np.divide(errors, self._words, out=np.sign(errors), where=self._words > 0)
+        return 100 * ratio
 
     def _resampled(self, values: NDArray[np.int64]) -> NDArray[np.float64]:
         """(samples,): the sum over each resample's utterances."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -72,3 +73,13 @@ def test_hot_words_are_a_term_of_their_own() -> None:
 def test_what_is_missing_is_named(settings: RescoringSettings, fault: str) -> None:
     with pytest.raises(ValueError, match=f"list 'u': {fault}"):
         Ranker(settings).rank(LIST)
+
+
+def test_one_hypothesis_without_the_recognisers_score_is_refused() -> None:
+    """As nought it would win over any logarithm."""
+    ragged = replace(LIST, hypotheses=(LIST.hypotheses[0], replace(LIST.hypotheses[1], score=None)))
+    settings = RescoringSettings(weights={LM: 1.0})
+    with pytest.raises(ValueError, match="list 'u': hypothesis 2 has no score, while others"):
+        Ranker(settings).rank(ragged)
+    none = replace(LIST, hypotheses=tuple(replace(h, score=None) for h in LIST.hypotheses))
+    assert len(Ranker(settings).rank(none).hypotheses) == 2

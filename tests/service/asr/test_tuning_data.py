@@ -99,6 +99,14 @@ def test_ragged_scores_are_named(change: dict[str, object], fault: str) -> None:
         arrays_of(lists)
 
 
+def test_nothing_to_count_is_told() -> None:
+    with pytest.raises(ValueError, match="there are no lists"):
+        build_data([], {"u": "a"})
+    silent = [NBestList(id=id, hypotheses=(Hypothesis(text="a"),), reference=" ") for id in "uv"]
+    with pytest.raises(ValueError, match="hold no word"):
+        arrays_of(silent)
+
+
 def test_an_id_of_two_lists_is_named() -> None:
     """Their references would be one, and the folds would know each other."""
     lists = made_up_lists(3, model_knows=1.0)

@@ -99,3 +99,13 @@ def test_a_choices_scale_goes_into_each_share() -> None:
     settings = to_settings(alone, data)
     assert settings.weights == {"graph": 4.0, LM: 0.0}  # what is not kept weighs nothing
     assert (settings.lm_weight, settings.mixture) == (4.0, None)
+
+
+def test_resamples_without_words_have_a_rate_too() -> None:
+    """Of two utterances one is silent: a quarter of the resamples hold no word at all."""
+    references, errors = np.array([0, 2]), np.array([[0, 1, 0], [1, 0, 0]])
+    bootstrap = Bootstrap(references, np.arange(2))
+    assert bootstrap.row("tuned", errors).interval == (50.0, 100.0)
+    gain = bootstrap.gain(errors, np.zeros((2, 3), np.int64))
+    assert np.isfinite(gain.absolute_interval).all()
+    assert np.isfinite(gain.relative_interval).all()
