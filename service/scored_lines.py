@@ -13,12 +13,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.asr.formats.text_files import STDIO, open_text
+from service.asr.formats.json_values import parse_json
+from service.asr.formats.text_files import STDIO, FormatError, all_lines, open_text
 from service.language_model import LanguageModel
 from service.results import ScoredToken, ScoredWord, TextScore
 from service.text.score_figures import Detail
 
 T = TypeVar("T")
+Line = tuple[Path, int, str]  # its file, its number there from 1, its text
 
 _AT_ONCE = 256  # texts of one request to the engine: enough to fill its batches
 _IN_FLIGHT = 2  # requests: one is read and written while the other is computed
@@ -46,8 +48,8 @@ class ScoringJob:
         if self.ends_of_words and not (self.table and self.detail == "words" and self.bos):
             raise ValueError("--word-ends own needs --format tsv, --detail words and --bos")
 
-    def run(self, model: LanguageModel, lines: Iterable[str]) -> Iterator[str]:
-        """The lines to be written, in the order of the texts; ValueError names a bad line."""
+    def run(self, model: LanguageModel, lines: Iterable[Line]) -> Iterator[str]:
+        """The lines to be written, in the order of the texts; FormatError names a bad line."""
         texts = _texts(lines)
         if self.ends_of_words:
             words = (model.surprisals(each["text"], context=self.context) for each in texts)
@@ -96,29 +98,29 @@ def score_file(model: LanguageModel, source: Path, target: Path, job: ScoringJob
     score_files(model, [source], target, job)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    if path == STDIO:
-        yield from open_text(path)
-        return
-    with open_text(path) as file:
-        yield from file
+def _lines(path: Path) -> Iterator[Line]:
+    return ((path, number, text) for number, text in all_lines(path))
 
 
-def _texts(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """A mapping with "text" for each line; ValueError names a line that has none."""
-    for number, line in enumerate(lines, start=1):
-        text = line.rstrip("\r\n")
-        if not text.startswith("{"):
+def _texts(lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
+    """A mapping with "text" for each line; FormatError for an object that has none."""
+    for path, number, text in lines:
+        given = _parsed(text, path, number) if text.startswith("{") else None
+        if given is None:
             yield {"text": text}
-            continue
-        try:
-            given = json.loads(text)
-        except ValueError:
-            yield {"text": text}  # a text may begin with a brace
-            continue
-        if not isinstance(given.get("text"), str):
-            raise ValueError(f"line {number}: the JSON object has no string 'text'")
-        yield given
+        elif isinstance(given.get("text"), str):
+            yield given
+        else:
+            raise FormatError(path, number, "the JSON object has no string 'text'")
+
+
+def _parsed(text: str, path: Path, line: int) -> dict[str, Any] | None:
+    """The JSON object of a line; None where it is none, for a text may begin with a brace."""
+    try:
+        given: dict[str, Any] = parse_json(text, path, line)
+    except json.JSONDecodeError:
+        return None
+    return given
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

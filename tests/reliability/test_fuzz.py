@@ -26,9 +26,10 @@ def test_damaged_inputs_are_refused_cleanly() -> None:
 @pytest.mark.parametrize(
     ("form", "data", "fault"),
     [
-        ("nemo", b"a\t1\nb\xff\t2\n", "line 1: is not readable text"),
-        ("kaldi-lattice", b"u\n0 1 a 1,\xff\n", "line 1: is not readable text"),
+        ("nemo", b"a\t1\nb\xff\t2\n", "line 2: is not readable text"),
+        ("kaldi-lattice", b"u\n0 1 a 1,\xff\n", "line 2: is not readable text"),
         ("mlm-scoring", b'{"u": {"ref": "\xff"}}', "line 1: is not readable text"),
+        ("mlm-scoring", b'{"u": {},\n\n"v": "\xff"}}', "line 3: is not readable text"),
         ("mlm-scoring", b'{"u": ' + _DEEP.encode(), "nested too deeply"),
         ("jsonl", _DEEP.encode(), "line 1: is nested too deeply"),
     ],

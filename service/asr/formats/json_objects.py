@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from service.asr.formats.json_values import check_strings, fault
-from service.asr.formats.text_files import UNREADABLE, FormatError, open_text
+from service.asr.formats.json_values import check_strings, fault, refuse_constant
+from service.asr.formats.text_files import UNREADABLE, FormatError, open_text, unreadable
 
 _CHUNK = 1 << 16
 _SPACE = " \t\r\n"
@@ -20,7 +20,7 @@ class _Reader:
     def __init__(self, file: IO[str], path: Path) -> None:
         self._file, self._path = file, path
         self._text, self.line, self._ended = "", 1, False
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(parse_constant=refuse_constant)
 
     def fail(self, fault: str) -> FormatError:
         return FormatError(self._path, self.line, fault)
@@ -67,7 +67,8 @@ class _Reader:
         try:
             chunk = self._file.read(size)
         except UNREADABLE as error:
-            raise self.fail(f"is not readable text: {error}") from None
+            line = self.line + self._text.count("\n")
+            raise unreadable(error, self._path, line) from None
         self._ended = not chunk
         self._text += chunk
         return bool(chunk)

@@ -13,15 +13,35 @@ from service.asr.formats.text_files import FormatError
 def parse_json_line(text: str, path: Path, line: int) -> Any:
     """The JSON value of a line; FormatError otherwise."""
     try:
-        value = json.loads(text)
-        check_strings(value, text)
+        return parse_json(text, path, line)
     except json.JSONDecodeError as error:
         raise FormatError(path, line, f"is no JSON: {error}") from None
+
+
+def parse_json(text: str, path: Path, line: int) -> Any:
+    """The JSON value of a line, JSONDecodeError where it is none.
+
+    FormatError where it is one that could be neither scored nor written again.
+    """
+    try:
+        value = json.loads(text, parse_constant=refuse_constant)
+        check_strings(value, text)
+    except json.JSONDecodeError:
+        raise
     except ValueError as error:
         raise FormatError(path, line, fault(error)) from None
     except RecursionError:
         raise FormatError(path, line, "is nested too deeply") from None
     return value
+
+
+class _ConstantError(ValueError):
+    """NaN or an infinity, which Python reads and JSON has not."""
+
+
+def refuse_constant(name: str) -> None:
+    """For `parse_constant` of a decoder."""
+    raise _ConstantError(name)
 
 
 def check_strings(value: Any, source: str) -> None:
@@ -36,6 +56,8 @@ def fault(error: ValueError) -> str:
     if isinstance(error, UnicodeEncodeError):
         half = error.object[error.start]
         return f"has a string that is no Unicode text: half of a surrogate pair, {half!r}"
+    if isinstance(error, _ConstantError):
+        return f"is no JSON: {error} is no finite number"
     return "has a number of too many digits"
 
 

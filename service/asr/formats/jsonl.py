@@ -139,7 +139,7 @@ class Writer:
             entry["speaker"] = nbest.speaker
         entry |= nbest.extra
         entry["hypotheses"] = [_plain(own) for own in nbest.hypotheses]
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _plain(hypothesis: Hypothesis) -> dict[str, Any]:

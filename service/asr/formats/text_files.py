@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import math
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 STDIO = Path("-")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _GZIP, _XZ = b"\x1f\x8b", b"\xfd7zXZ\0"
 # What reading raises where a file is no text, or no whole archive.
 UNREADABLE = (UnicodeDecodeError, EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
@@ -22,7 +24,8 @@ class FormatError(ValueError):
     """A file that is not what it should be: names the file, the line and the fault."""
 
     def __init__(self, path: Path, line: int | None, fault: str) -> None:
-        where = f"{path}" if line is None else f"{path}, line {line}"
+        name = "standard input" if path == STDIO else f"{path}"
+        where = name if line is None else f"{name}, line {line}"
         super().__init__(f"{where}: {fault}")
 
 
@@ -70,10 +73,22 @@ def all_lines(path: Path) -> Iterator[tuple[int, str]]:
             try:
                 line = next(lines, None)
             except UNREADABLE as error:
-                raise FormatError(path, number, f"is not readable text: {error}") from None
+                raise unreadable(error, path, number) from None
             if line is None:
                 return
             yield number, line.strip("\r\n")
+
+
+def unreadable(error: Exception, path: Path, line: int) -> FormatError:
+    """What to tell of one of UNREADABLE. line: the first that was not read whole.
+
+    A file is decoded so much at a time: the byte at fault may be lines further.
+    """
+    if not isinstance(error, UnicodeDecodeError):
+        return FormatError(path, line, f"is not readable text: {error}")
+    line += len(_LINE_END.findall(error.object[: error.start]))
+    byte = error.object[error.start]
+    return FormatError(path, line, f"is not readable text: byte 0x{byte:02x} is no UTF-8")
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

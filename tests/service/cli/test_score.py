@@ -71,7 +71,9 @@ def test_a_table_for_studies_of_reading() -> None:
         (["--format", "tsv"], "", "say --detail words"),
         (["--word-ends", "own"], "", "needs --format tsv"),
         (["--model", "en-smal"], "", "did you mean 'en-small'"),
-        ([], '{"txt": "a"}\n', "line 1: the JSON object has no string 'text'"),
+        ([], '{"txt": "a"}\n', "standard input, line 1: the JSON object has no string"),
+        ([], 'a\n{"text": "\\ud83d"}\n', "line 2: has a string that is no Unicode text"),
+        ([], '{"text": "a", "x": NaN}\n', "line 1: is no JSON: NaN is no finite number"),
         (["no-such-file"], "", "no-such-file"),
     ],
 )
@@ -79,3 +81,14 @@ def test_faults_are_told(arguments: list[str], stdin: str, message: str) -> None
     result = CliRunner().invoke(main, ["score", *arguments], input=stdin)
     assert result.exit_code != 0
     assert message in result.output
+
+
+def test_a_file_in_another_encoding_is_refused_by_name_and_line(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_bytes("\ufeffthe cat\r\n{ a brace\r\n".encode())
+    bad.write_bytes(b"the cat\n\nsat \xe0 la carte\n")
+    result = CliRunner().invoke(main, ["score", str(good), str(bad)])
+    assert result.exit_code == 1
+    assert f"{bad}, line 3: is not readable text: byte 0xe0 is no UTF-8" in result.stderr
+    texts = [json.loads(line)["text"] for line in run(str(good)).splitlines()]
+    assert texts == ["the cat", "{ a brace"]

@@ -34,6 +34,7 @@ def test_a_finite_number(value: object, expected: float | None) -> None:
     [
         ("{", "is no JSON: "),
         ("[" * 100_000, "is nested too deeply"),
+        ("[1, NaN]", "is no JSON: NaN is no finite number"),
         ("1" * 5000, "has a number of too many digits"),
         (r'{"a": ["\udfff"]}', r"has a string that is no Unicode text: half of .* '\\udfff'"),
         (r'{"\ud800": 1}', "has a string that is no Unicode text"),
