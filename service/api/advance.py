@@ -76,8 +76,9 @@ async def advance(request: Request, body: Annotated[AdvanceRequest, Body()]) -> 
     for index, item in enumerate(body.items):
         groups.setdefault(item.state, []).append(index)
     histories = {}
-    for token in groups:
-        histories[token] = await client.history(state=token, bos=True)
+    for token, group in groups.items():
+        place = f"items.{group[0]}.state"
+        histories[token] = await client.history(state=token, bos=True, state_param=place)
         check_begun(histories[token])
     answers = await gather(
         [

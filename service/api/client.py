@@ -90,17 +90,27 @@ class ModelClient:
     # Histories
 
     async def history(
-        self, *, state: str | None, bos: bool, text: str = "", param: str = "context"
+        self,
+        *,
+        state: str | None,
+        bos: bool,
+        text: str = "",
+        param: str = "context",
+        state_param: str = "state",
     ) -> History:
         """Where a request's sequences begin: a sealed state or begin-of-sequence, then `text`.
 
-        With a state no begin-of-sequence is put: the state has its own beginning. `param`: the
-        request's name for `text`. An ApiError refuses a state together with a text, a state that is
-        not one of this model, and more tokens than a request may have.
+        With a state no begin-of-sequence is put: the state has its own beginning. `param`,
+        `state_param`: the request's names for `text` and `state`. An ApiError refuses a state
+        together with a text, a state that is not one of this model, and more tokens than a request
+        may have.
         """
         if state is not None and text:
             raise invalid(param, f"a state takes the place of {param}; send one of the two")
-        start = begin(self.tokenizer, bos=bos) if state is None else self.open_state(state)
+        if state is None:
+            start = begin(self.tokenizer, bos=bos)
+        else:
+            start = self.open_state(state, state_param)
         limit = self.settings.max_prompt_tokens
         try:
             return await off_loop(len(text), start.with_text, text, max_tokens=limit)
@@ -141,8 +151,11 @@ class ModelClient:
         assert state is not None
         return replace(history, start=state, ids=()), computed.cached_tokens
 
-    def open_state(self, token: str) -> History:
-        """The history behind a sealed state; a 400 `invalid_state` for any other string."""
+    def open_state(self, token: str, param: str = "state") -> History:
+        """The history behind a sealed state; a 400 `invalid_state` for any other string.
+
+        param: the request's name for it.
+        """
         model = self.model
         try:
             state = self.context.states.open(
@@ -153,7 +166,7 @@ class ModelClient:
             )
         except InvalidStateError as error:
             raise invalid(
-                "state", f"not a state of this model: {error}", code="invalid_state"
+                param, f"not a state of this model: {error}", code="invalid_state"
             ) from None
         return History(
             tokenizer=model.tokenizer,

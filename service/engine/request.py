@@ -32,9 +32,13 @@ class Priority(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenChoices:
-    """A continuation is one of these token sequences, and then ends."""
+    """A continuation is one of these token sequences, and then ends.
+
+    asked_by: the request's field, for messages.
+    """
 
     sequences: tuple[tuple[int, ...], ...]
+    asked_by: str = field(default="guided decoding", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,12 @@ class Grammar:
     it is about the tokens' own spellings, the space before a line's first word included.
 
     max_tokens: it is led to its end within so many tokens, if a way there is found; None: it is
-    cut off where it stands.
+    cut off where it stands. asked_by: the request's field, for messages.
     """
 
     text: str
     max_tokens: int | None = None
+    asked_by: str = field(default="guided decoding", compare=False)
 
 
 Guide = TokenChoices | Grammar
@@ -113,9 +118,9 @@ class SamplingParams:
             "allowed_token_ids": self.allowed_token_ids is not None,
             "bad_words": bool(self.bad_words),
             "min_tokens": self.min_tokens > 0,
-            "guided decoding": bool(self.guides),
         }
-        return tuple(name for name, excludes in names.items() if excludes)
+        guides = dict.fromkeys(guide.asked_by for guide in self.guides)
+        return (*(name for name, excludes in names.items() if excludes), *guides)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

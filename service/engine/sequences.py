@@ -36,7 +36,7 @@ def _nothing_left(progress: RequestProgress) -> str:
     """What to tell where no token can be drawn: which settings have excluded them."""
     sampling = progress.request.sampling
     names = sampling.exclusions if sampling is not None else ()
-    return f"{' and '.join(names)} exclude every token" if names else NOT_FINITE
+    return f"no token is left by {' and '.join(names)}" if names else NOT_FINITE
 
 
 class EngineSequence(ABC):

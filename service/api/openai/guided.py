@@ -44,13 +44,14 @@ class Wanted:
         """For texts that go on in the middle of a line, or begin one. May take 100 ms."""
         if self.choices is not None:
             encoded = (tokenizer.encode(text, continuation=in_line) for text in self.choices)
-            return TokenChoices(tuple(map(tuple, encoded)))
+            return TokenChoices(tuple(map(tuple, encoded)), self.param)
         # A line's first token brings a space that is not in the text.
         before = "" if in_line else " "
         # Where other fields forbid tokens, the way to an end may be one that they forbid.
         is_free = sampling.allowed_token_ids is None and not sampling.bad_words
         leads = is_free and not sampling.min_tokens
-        return Grammar(_grammar(self, before), sampling.max_tokens if leads else None)
+        max_tokens = sampling.max_tokens if leads else None
+        return Grammar(_grammar(self, before), max_tokens, self.param)
 
 
 def wanted_of(body: GenerationRequest) -> Wanted | None:

@@ -132,6 +132,9 @@ REFUSED_COMPLETION: Mapping[str, Refused] = MappingProxyType(
     {
         **_GENERATION,
         "messages": Refused(OPENAI, (), "/v1/chat/completions"),
+        "input": Refused(OPENAI, (), "prompt"),
+        "inputs": Refused(TGI, (), "prompt"),
+        "text": Refused(SGLANG, (), "prompt"),
         "max_completion_tokens": Refused(OPENAI, (), "max_tokens"),
         "top_logprobs": Refused(OPENAI, (), "logprobs"),
         "prompt_embeds": Refused(VLLM),

@@ -59,7 +59,8 @@ async def test_one_state_advances_by_many_words(serve: Serve) -> None:
         ([{"word": "two words"}], "items.0.word"),
         ([{"word": "a"}, {"word": ""}], "items.1.word"),
         ([{"word": " a"}], "items.0.word"),
-        ([{"state": "nonsense", "word": "a"}], "state"),
+        ([{"state": "nonsense", "word": "a"}], "items.0.state"),
+        ([{"state": None, "word": "a"}, {"state": "x", "word": "a"}], "items.1.state"),
         ([{"state": None}], "items.0.word"),
     ],
 )

@@ -105,4 +105,4 @@ def test_settings_that_come_to_exclude_every_token_end_a_burst(runner: OnnxRunne
     )
     (found,) = run(bursting(runner), request)
     assert found.ids() == [3] * 8
-    assert found.error == "allowed_token_ids and bad_words exclude every token"
+    assert found.error == "no token is left by allowed_token_ids and bad_words"

@@ -158,3 +158,14 @@ def test_a_grammar_that_is_none_is_refused_before_any_work(runner: OnnxRunner) -
     with pytest.raises(ValueError, match="no usable grammar"):
         engine.add_request(EngineRequest(request_id="r", prompts=((3,),), sampling=sampling))
     assert not engine.has_work
+
+
+def test_a_guide_that_other_settings_forbid_is_named_as_its_request_names_it(
+    runner: OnnxRunner,
+) -> None:
+    guide = TokenChoices(((4,),), "guided_choice")
+    sampling = SamplingParams(guides=(guide,), bad_words=((4,),))
+    request = EngineRequest(request_id="r", prompts=((3,),), sampling=sampling)
+    (found,) = run(new_engine(runner), request)
+    assert found.error == "no token is left by bad_words and guided_choice"
+    assert guide == TokenChoices(((4,),)), "who asked is no part of what is asked"

@@ -140,7 +140,7 @@ async def test_a_stop_string_ends_its_sample_at_the_engine(
 async def test_what_the_engine_cannot_compute_is_the_requests_fault(
     scripted: ScriptedEngine, prompts: list[Prompt]
 ) -> None:
-    fault = "allowed_token_ids and bad_words exclude every token"
+    fault = "no token is left by allowed_token_ids and bad_words"
     scripted.script = [RequestOutput(request_id="r", finished=True, error=fault)]
     with pytest.raises(ApiError, match=fault) as refusal:
         await generation(scripted, prompts).run_to_end()

@@ -50,6 +50,12 @@ def test_what_does_the_same_here_is_named_and_the_place() -> None:
         refuse_unserved({"typ_p": 0.5}, KNOWN, place="messages.0.")
 
 
+@pytest.mark.parametrize("name", ["input", "inputs", "text"])
+def test_a_prompt_by_another_name_is_not_a_text_after_nothing(name: str) -> None:
+    with pytest.raises(ApiError, match=f"{name}: is not supported; use prompt"):
+        refuse_unserved({name: "the cat"}, REFUSED_COMPLETION)
+
+
 def test_what_nobody_knows_is_reported_and_what_has_no_effect_is_not() -> None:
     quiet = dict.fromkeys(WITHOUT_EFFECT, 1)
     assert refuse_unserved({"a": 1, **quiet, "b": None}, KNOWN, place="x.") == ["x.a", "x.b"]
