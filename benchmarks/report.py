@@ -174,6 +174,33 @@ GOALS = (
         at_least=False,
     ),
     Goal(
+        what="throughput at five times the load that it can carry, over its capacity",
+        benchmark="overload",
+        key="throughput_at_5x",
+        bound=0.9,
+    ),
+    Goal(
+        what="the slowest liveness probe meanwhile, ms",
+        benchmark="overload",
+        key="liveness_at_5x_ms",
+        bound=100,
+        at_least=False,
+    ),
+    Goal(
+        what="a short request beside work that is much, over the same alone",
+        benchmark="overload",
+        key="short_beside_expensive",
+        bound=3,
+        at_least=False,
+    ),
+    Goal(
+        what="seconds from the death of an engine to ready",
+        benchmark="overload",
+        key="engine_back_s",
+        bound=2,
+        at_least=False,
+    ),
+    Goal(
         what="training, against the loop of pytorch/examples",
         benchmark="training",
         key="train_vs_reference",

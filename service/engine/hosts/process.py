@@ -25,6 +25,7 @@ from service.engine.hosts.async_engine import (
     QueueFullError,
 )
 from service.engine.hosts.link import Link
+from service.engine.hosts.silence import Silence
 from service.engine.hosts.wire import LargeRequest, unpack_outputs
 from service.engine.hosts.worker import Add, AddLarge, Command, Ping, Quit
 from service.engine.request import EngineRequest
@@ -174,19 +175,20 @@ class ProcessEngine(EngineFront):
         """Ask for a sign of life again and again; end a process that gives none."""
         loop = asyncio.get_running_loop()
         while self._link is link and self._ready:
-            heard, asked = link.num_received, loop.time()
+            heard, looked, silence = link.num_received, loop.time(), Silence(self.pid, _BEAT_S)
             self._send(Ping())
             while link.num_received == heard and self._link is link and self._ready:
                 await asyncio.sleep(_BEAT_S)
-                silence_s = loop.time() - asked
-                is_hung = silence_s > self._options.timeout_s or (
-                    silence_s > _STOPPED_S and _is_stopped(self.pid)
-                )
-                if is_hung and link.num_received == heard and self._process is not None:
+                now = loop.time()
+                silence.pass_time(now - looked)
+                looked = now
+                most = _STOPPED_S if silence.is_stopped else self._options.timeout_s
+                is_hung = silence.seconds > most and link.num_received == heard
+                if is_hung and self._process is not None:
                     logger.error(
                         "the engine process for %s gave no sign of life for %.1f s; ending it",
                         self._folder,
-                        silence_s,
+                        silence.seconds,
                     )
                     self._process.kill()
                     return
@@ -235,15 +237,6 @@ class ProcessEngine(EngineFront):
             await asyncio.to_thread(self._process.wait)
         self._reap()
         await asyncio.sleep(0)  # the link's end is told in the loop's next turn
-
-
-def _is_stopped(pid: int | None) -> bool:
-    """Whether a process was stopped by a signal or a debugger."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return status.rpartition(")")[2].split()[0] in ("T", "t")
 
 
 def _environment() -> dict[str, str]:
