@@ -150,7 +150,10 @@ class Server(uvicorn.Server):
         settings = self.context.settings
         for line in describe(default):
             click.echo(line)
-        click.echo(f"listening on {self._address()} (API reference: {settings.root_path}/docs)")
+        root = settings.root_path
+        click.echo(
+            f"listening on {self._address()} (playground: {root}/, API reference: {root}/docs)"
+        )
 
     def _address(self) -> str:
         listener = self.servers[0].sockets[0]

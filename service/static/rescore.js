@@ -15,7 +15,7 @@ export function openRescore(page) {
   const work = new Work(byId("rescore-notice"), byId("rescore-result"));
   const treeWork = new Work(el("div", {}));
   const sliders = new Map();
-  let lists = []; // with what the service found about each hypothesis
+  let lists = []; // `isScored` with what the service found about each hypothesis
   let open = 0;
   let tree = null; // of the list that is open
   let nodes = "";
@@ -29,18 +29,24 @@ export function openRescore(page) {
     scores: Object.fromEntries(scoreNames(lists).map((name) => [name, value(name)])),
   });
 
+  /** The first list is seen as soon as it can be; the others, and what is said of all, follow it. */
   async function load(read, start) {
     await work.run(async (signal) => {
-      const given = await read(signal);
-      const found = await rescored(given, signal);
-      lists = found;
+      const given = (await read(signal)).map(counted);
+      const first = await rescored(given.slice(0, 1), signal);
+      lists = [...first, ...given.slice(1)];
       open = 0;
       tree = null;
       makeSliders(start);
       draw();
       drawTree();
+      if (isComplete()) return;
+      lists = await rescored(given, signal);
+      draw();
     });
   }
+
+  const isComplete = () => lists.every((list) => list.isScored);
 
   /** The lists with `lm_logprob`, `num_tokens` and `num_words` of each hypothesis, as they stood. */
   async function rescored(given, signal) {
@@ -50,7 +56,7 @@ export function openRescore(page) {
     return given.map((list, place) => {
       const inOrder = utterances[place].hypotheses.toSorted((a, b) => a.index - b.index);
       const hypotheses = list.hypotheses.map((item, i) => ({ ...item, ...inOrder[i], scores: item.scores }));
-      return counted({ ...list, hypotheses });
+      return { ...list, hypotheses, isScored: true };
     });
   }
 
@@ -91,36 +97,47 @@ export function openRescore(page) {
   function draw() {
     if (!lists.length) return;
     const now = weights();
-    const orders = lists.map((list) => ranked(list.hypotheses, now));
-    byId("rescore-result").replaceChildren(
-      totals(orders),
-      el("div", { class: "lists" }, chooser(orders), ranking(orders[open], now)),
-    );
+    const orders = lists.map(({ hypotheses, isScored }) => (isScored ? ranked(hypotheses, now) : hypotheses));
+    replaceResult(totals(orders), el("div", { class: "lists" }, chooser(orders), ranking(orders[open], now)));
     const { lm, bonus, normalize, scores } = now;
     const shortened = [{ ...lists[open], hypotheses: lists[open].hypotheses.slice(0, SHOWN_IN_COMMAND) }];
     const rest = { lm_weight: lm, length_bonus: bonus, ...(normalize === "none" ? {} : { normalize }) };
     showCommand(byId("rescore-curl"), "v1/rescore", request(shortened, scores, rest));
   }
 
+  /** Draw anew; who chooses lists by keyboard, or far down, goes on doing so. */
+  function replaceResult(...children) {
+    const result = byId("rescore-result");
+    const before = result.querySelector(".chooser");
+    const hadFocus = before?.contains(document.activeElement);
+    const scrolled = before?.scrollTop ?? 0;
+    result.replaceChildren(...children);
+    result.querySelector(".chooser").scrollTop = scrolled;
+    if (hadFocus) result.querySelector("[aria-pressed=true]").focus();
+  }
+
   function totals(orders) {
     const best = new Map(lists.map((list, place) => [list, orders[place][0]]));
+    const rate = (chosen) => errorRate(lists, chosen);
+    const shown = (percent) => (percent === null ? "—" : `${figure(percent, 1)}%`);
+    const [before, least] = [rate((list) => list.hypotheses[0]), rate(leastErrors)];
+    const now = isComplete() ? shown(rate((list) => best.get(list))) : "…"; // a part of the lists would have a wrong one
     const rates = [
-      ["word error rate now", errorRate(lists, (list) => best.get(list))],
-      ["as the recogniser had it", errorRate(lists, (list) => list.hypotheses[0])],
-      ["best that the lists allow", errorRate(lists, leastErrors)],
+      ["word error rate now", now],
+      ["as the recogniser had it", shown(before)],
+      ["best that the lists allow", shown(least)],
     ];
-    const cells = rates.map(([name, rate]) =>
-      el("div", { class: "total" }, el("b", {}, rate === null ? "—" : `${figure(rate, 1)}%`), el("span", {}, name)),
-    );
-    const told = rates[0][1] === null ? "No list says what was said (a line that begins with =): no error rates. " : "";
-    return el("div", { class: "totals" }, ...cells, el("p", { class: "hint" }, told + nodes));
+    const cells = rates.map(([name, value]) => el("div", { class: "total" }, el("b", {}, value), el("span", {}, name)));
+    const told = before === null ? "No list says what was said (a line that begins with =): no error rates. " : "";
+    return el("div", { class: "totals" }, ...cells, el("p", { class: "hint" }, told + (isComplete() ? nodes : "")));
   }
 
   function chooser(orders) {
     const buttons = lists.map((list, place) => {
       const text = orders[place][0]?.text ?? "(an empty list)";
-      const button = el("button", { type: "button", "aria-pressed": String(place === open) }, el("span", {}, text));
-      if (list.reference !== null) {
+      const settings = { type: "button", "aria-pressed": String(place === open), disabled: !list.isScored };
+      const button = el("button", settings, el("span", {}, text));
+      if (list.reference !== null && list.isScored) {
         const [before, after] = [list.hypotheses[0], orders[place][0]].map((item) => item?.errors.count ?? 0);
         const change = before === after ? String(after) : `${before}→${after}`;
         const kind = after < before ? "better" : after > before ? "worse" : "same";

@@ -10,7 +10,7 @@ import jiwer
 import pytest
 
 from tests.browser.conftest import ROOT
-from tests.browser.driver import Open, Shoot, expect
+from tests.browser.driver import Open, Route, Shoot, expect
 
 SAMPLE = ROOT / "service" / "static" / "sample_nbest.json"
 
@@ -36,6 +36,7 @@ def test_the_sample_in_its_new_order(open_page: Open, address: str, shoot: Shoot
     shown = [hypothesis["text"] for hypothesis in answer["utterances"][0]["hypotheses"]]
     expect(page.locator(".ranking li p")).to_have_text(shown)
 
+    expect(page.locator(".total b").first).to_contain_text("%")
     rates = page.locator(".total b").all_inner_texts()
     first = [entry["hypotheses"][0]["text"] for entry in lists]
     assert percent(rates[0]) == pytest.approx(100 * jiwer.wer(references, best), abs=0.05)
@@ -43,10 +44,77 @@ def test_the_sample_in_its_new_order(open_page: Open, address: str, shoot: Shoot
     shoot(page, "rescore")
 
 
+def test_the_first_list_is_seen_before_the_others_are_there(open_page: Open, shoot: Shoot) -> None:
+    page = open_page("rescore")
+    waiting: list[Route] = []
+
+    def hold_all_but_the_first(route: Route) -> None:
+        if len(json.loads(route.request.post_data or "")["utterances"]) == 1:
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    page.route("**/v1/rescore", hold_all_but_the_first)
+    page.click("#rescore-sample")
+    expect(page.locator(".ranking > ol > li")).to_have_count(10)
+    expect(page.locator(".chooser button:enabled")).to_have_count(1)
+    rates = page.locator(".total b")
+    # What needs no model is there; no rate of a part is taken for that of all.
+    expect(rates).to_have_text(["…", "19.2%", "11.0%"])
+    expect(page.locator("#rescore-tree .tree")).not_to_have_count(0)
+    shoot(page, "rescore-begun")
+    page.locator("#rescore-sliders input").first.fill("0")
+    while not waiting:
+        page.wait_for_timeout(20)
+    waiting[0].continue_()
+    expect(page.locator(".chooser button:enabled")).to_have_count(16)
+    expect(rates.first).to_contain_text("%")
+    assert page.locator("#rescore-sliders input").first.input_value() == "0"
+
+
+def test_bars_and_tree_are_those_of_the_service(open_page: Open, address: str) -> None:
+    """A bar's length is what a total lacks; the tree has the tokens that were computed."""
+    page = open_page("rescore")
+    page.click("#rescore-sample")
+    expect(page.locator("#rescore-tree .tree")).not_to_have_count(0)
+    expect(page.locator(".chooser button:enabled")).to_have_count(16)
+    first = json.loads(SAMPLE.read_text("utf-8"))[0]
+    first.pop("ref")
+    weights = {"lm_weight": 4.75, "length_bonus": -0.4, "weights": {"ngram": 4.75}}
+    body = {**weights, "utterances": [first]}
+    answer = httpx.post(f"{address}/v1/rescore", json=body).raise_for_status().json()
+    totals = [hypothesis["total"] for hypothesis in answer["utterances"][0]["hypotheses"]]
+    parts = page.locator(".parts").evaluate_all(
+        "all => all.map((bar) => [...bar.children].map((part) => parseFloat(part.style.width)))"
+    )
+    assert {len(bar) for bar in parts} == {4}  # recogniser, its n-gram, the model, the words
+    lengths = [sum(bar) for bar in parts]
+    scale = (lengths[-1] - lengths[0]) / (totals[0] - totals[-1])
+    wanted = [lengths[0] + scale * (totals[0] - total) for total in totals]
+    assert lengths == pytest.approx(wanted, abs=0.01)
+    assert page.locator("#rescore-tree .run .piece").count() == answer["usage"]["tree_nodes"]
+
+
+def test_lists_are_chosen_by_keyboard(open_page: Open) -> None:
+    page = open_page("rescore")
+    page.click("#rescore-sample")
+    expect(page.locator(".chooser button:enabled")).to_have_count(16)
+    page.locator(".chooser button").nth(2).focus()
+    page.keyboard.press("Enter")
+    chosen = page.locator(".chooser [aria-pressed=true]")
+    expect(chosen).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".ranking h2").first).to_contain_text(
+        json.loads(SAMPLE.read_text("utf-8"))[3]["id"]
+    )
+
+
 def test_a_slider_changes_order_and_error_rate(open_page: Open) -> None:
     page = open_page("rescore")
     page.click("#rescore-sample")
     rate = page.locator(".total b").first
+    expect(rate).to_contain_text("%")
     before = rate.inner_text()
     sliders = page.locator("#rescore-sliders input")
     sliders.nth(0).fill("0")  # no language model of ours, the recogniser's as it was

@@ -1,7 +1,5 @@
 """Any click answers within 50 ms: from the event to the frame that shows what it asked for.
 
-But for the one that has sixteen lists computed, which has a goal of its own.
-
 `make test` runs these when nothing else runs. A machine may be busy all the same, so a click has
 several rounds; each has to be within the goal in the median of one.
 """
@@ -35,13 +33,16 @@ _ANSWER = """() => new Promise((resolve, reject) => {{
 }})"""
 
 
+# The first list is seen at once; a click on the sample is over when the other fifteen are there.
+ALL_LISTS = "document.querySelectorAll('.chooser button:enabled').length === 16"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Click:
     """One kind of click.
 
     target: selector of what is clicked; seen: what changes, in JavaScript; back: what is clicked
     to have things as before, once `ready`; until: what is awaited then. Both in JavaScript.
-    goal_ms: what its median has to be within.
     """
 
     view: str
@@ -51,7 +52,6 @@ class Click:
     back: str
     ready: str = "true"
     until: str = "true"
-    goal_ms: float = GOAL_MS
 
 
 CLICKS_OF_ALL_KINDS = [
@@ -103,11 +103,11 @@ CLICKS_OF_ALL_KINDS = [
     ),
     Click(
         view="rescore",
-        name="the sample's sixteen lists, rescored",
+        name="the sample, its first list rescored",
         target="#rescore-sample",
         seen="one('.ranking')",
         back="#tab-rescore",
-        goal_ms=400,  # sixteen lists are computed: some 90 ms of one core
+        until=ALL_LISTS,
     ),
     Click(
         view="rescore",
@@ -141,11 +141,11 @@ def test_a_click_answers_within_the_goal(
     medians = []
     for _ in range(ROUNDS):
         medians.append(statistics.median(round_of_clicks(open_page(kind.view), kind)))
-        if medians[-1] <= kind.goal_ms:
+        if medians[-1] <= GOAL_MS:
             break
     with capsys.disabled():
         print(f"\n{kind.name}: {', '.join(f'{ms:.0f}' for ms in medians)} ms", end=" ")
-    assert min(medians) <= kind.goal_ms, medians
+    assert min(medians) <= GOAL_MS, medians
 
 
 def round_of_clicks(page: Page, kind: Click) -> list[float]:
@@ -154,6 +154,7 @@ def round_of_clicks(page: Page, kind: Click) -> list[float]:
     if kind.view == "rescore":
         page.click("#rescore-sample")
         expect(page.locator("#rescore-tree .tree")).not_to_have_count(0)
+        page.wait_for_function(f"() => {ALL_LISTS}")
     ready = {"surprise": ".coloured", "write": ".word", "rescore": ".tree", "chat": ".quiet"}
     page.locator(f"#{kind.view} {ready[kind.view]}").first.wait_for()
     is_slider = kind.target.endswith("input")

@@ -40,12 +40,40 @@ def test_every_word_has_the_probability_that_the_service_gives(
     page = open_page()
     page.fill("#surprise-text", TEXT)
     expect(page.locator(".coloured")).to_have_text(f"{TEXT}end")
-    words = score(address, texts=[TEXT], detail="words")["words"]
+    found = score(address, texts=[TEXT], detail="words")
+    words = found["words"]
     assert isinstance(words, list)
     shown = page.locator(".coloured .piece").evaluate_all("all => all.map(one => one.ariaLabel)")
     assert len(shown) == len(words)
     for label, word in zip(shown, words, strict=True):
         assert label.endswith(f": {-word['logprob'] / math.log(2):.1f} bits"), (label, word)
+    figures = [found[name] for name in ("perplexity", "word_perplexity", "bits_per_byte")]
+    totals = [-number_of(found["logprob"]) / math.log(2), *map(number_of, figures)]
+    assert page.locator(".total b").all_inner_texts() == [
+        f"{value:.{digits}f}" for value, digits in zip(totals, (1, 1, 1, 2), strict=True)
+    ]
+
+
+def number_of(value: object) -> float:
+    assert isinstance(value, int | float)
+    return value
+
+
+def test_a_colour_is_the_logarithm_of_a_probability_up_to_a_bound(
+    open_page: Open, address: str
+) -> None:
+    page = open_page()
+    text = "The old house stood xylophone."
+    page.fill("#surprise-text", text)
+    expect(page.locator(".coloured")).to_have_text(f"{text}end")
+    words = score(address, texts=[text], detail="words")["words"]
+    assert isinstance(words, list)
+    bits = [-word["logprob"] / math.log(2) for word in words]
+    assert max(bits) > 17.6  # beyond the last step
+    levels = page.locator(".coloured .piece").evaluate_all(
+        "all => all.map(one => Number(one.dataset.level))"
+    )
+    assert levels == [min(10, int(value / 1.6)) for value in bits]
 
 
 def test_a_tokens_rank_is_that_of_the_whole_distribution(open_page: Open, address: str) -> None:
@@ -65,6 +93,10 @@ def test_a_tokens_rank_is_that_of_the_whole_distribution(open_page: Open, addres
     own = logprobs[tokens[place]["id"]]
     rank = 1 + sum(logprob is not None and logprob > own for logprob in logprobs)
     expect(page.locator(".card dl")).to_contain_text(f"rank{rank:,} of 8,192")
+    shown = page.locator(".card dd").all_inner_texts()
+    likelier = sum(math.exp(logprob) for logprob in logprobs if logprob and logprob > own)
+    assert float(shown[0].removesuffix("%")) == pytest.approx(100 * math.exp(own), abs=0.05)
+    assert float(shown[3].removesuffix("%")) == pytest.approx(100 * likelier, abs=0.5)
 
 
 def test_an_alternative_is_gone_on_from_and_can_be_undone(open_page: Open) -> None:

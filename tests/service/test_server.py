@@ -60,7 +60,8 @@ async def test_announces_what_it_serves(
     told = capsys.readouterr().out
     assert "serving tiny: 0.0M parameters, 360 tokens, fp32 on cpu" in told
     assert "valid: 1.500 bits per byte" in told
-    assert f"listening on http://127.0.0.1:{client.base_url.port} " in told
+    where = f"listening on http://127.0.0.1:{client.base_url.port} "
+    assert f"{where}(playground: /, API reference: /docs)" in told
 
 
 def test_describe_tells_figures_and_how_each_text_is_predicted(served: ServedModel) -> None:
