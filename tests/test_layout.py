@@ -26,7 +26,6 @@ NOTHING_OF_ITS_OWN = {
 # Modules that are only seen from outside: the test that does it.
 TESTED_FROM_OUTSIDE = {
     "models/ngram_scores.py": "tests/benchmarks/test_ngram_scores.py",
-    "service/asr/rescoring_job.py": "tests/service/test_ray_data.py",
     "service/cli/list_models.py": "tests/service/test_shared_models.py",
     "service/cli/pull.py": "tests/service/test_shared_models.py",
     "service/engine/hosts/process_worker.py": "tests/service/engine/hosts/test_process.py",
@@ -38,7 +37,6 @@ TESTED_FROM_OUTSIDE = {
     "service/work_metrics.py": "tests/service/test_metrics.py",
     "training/onnx_graph.py": "tests/training/test_export.py",
     "training/report_forms.py": "tests/training/test_report.py",
-    "training/sizing.py": "tests/training/test_preparation.py",
 }
 
 # Test files that belong to no single module: what they hold together.
@@ -59,6 +57,7 @@ SEVERAL_MODULES = {
     "tests/service/engine/test_engine_guides.py": "a part of engine/engine.py",
     "tests/service/engine/test_engine_prompts.py": "a part of engine/engine.py",
     "tests/service/engine/test_exactness.py": "the same bits in any batch, cached, resumed",
+    "tests/service/engine/test_fairness.py": "short requests beside others, over the engine",
     "tests/service/engine/test_scheduler_machine.py": "engine/scheduler.py as a state machine",
     "tests/service/engine/test_statistics.py": "the tests' own statistics",
     "tests/service/engine/test_telemetry.py": "nothing is sent: what a process opens",

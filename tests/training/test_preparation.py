@@ -10,9 +10,6 @@ from models.checkpoint import load_checkpoint
 from tests.training.small_checkpoints import small_tokenizer
 from tests.training.small_runs import train_arguments, write_sentences
 from training.__main__ import main
-from training.config import with_overrides
-from training.sizing import values_for
-from training.survey import CorpusFacts
 
 Train = Callable[..., int]
 SHORT = ("loop.max_tokens=2000", "loop.eval_tokens=1000")
@@ -22,19 +19,6 @@ def stored(out: Path) -> dict[str, dict[str, object]]:
     path = out.with_name(out.name + ".run") / "config.json"
     value: dict[str, dict[str, object]] = json.loads(path.read_text())
     return value
-
-
-@pytest.mark.parametrize("size", [1e4, 1e6, 1e7, 5e7, 2e8, 1e10])
-def test_a_corpus_of_any_size_gets_valid_settings(size: float) -> None:
-    config = with_overrides(values_for(CorpusFacts(bytes=int(size))), [])
-    assert config.model.to_model_config(config.tokenizer.vocab_size).hidden_sizes
-    assert 1 <= config.loop.epochs <= 20
-
-
-def test_larger_corpora_get_larger_networks_and_fewer_passes() -> None:
-    small, large = (values_for(CorpusFacts(bytes=size)) for size in (10**6, 10**8))
-    assert small["model"]["embedding_size"] < large["model"]["embedding_size"]
-    assert small["loop"]["epochs"] > large["loop"]["epochs"]
 
 
 def test_the_first_command_needs_a_corpus_and_a_place(
