@@ -28,8 +28,8 @@ SETTINGS = {
 def heads(seed: int) -> Floats:
     """ln P (R, V) with ties among them."""
     drawn = np.round(np.random.default_rng(seed).normal(size=(len(GENERATED), VOCAB)), 1)
-    normal = drawn - np.log(np.exp(drawn).sum(axis=1, keepdims=True))
-    return normal.astype(np.float32)
+    normal: Floats = (drawn - np.log(np.exp(drawn).sum(axis=1, keepdims=True))).astype(np.float32)
+    return normal
 
 
 def is_forbidden(token: int, generated: Sequence[int], params: SamplingParams) -> bool:
@@ -66,7 +66,7 @@ def test_they_are_the_best_and_the_best_that_do_not_stop(
         expected = ways_on(head, generated, params)
         going_on = [token for token in expected if token not in params.stop_token_ids]
         ids = own.ids.tolist()
-        assert ids[:width] == [*expected][: min(width, len(ids))]
+        assert ids[:width] == [*expected][:width]
         assert [token for token in ids if token in going_on][:width] == going_on[:width]
         assert set(ids) <= set(expected)
         assert len(set(ids)) == len(ids)
