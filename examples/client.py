@@ -57,12 +57,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def open_text(path: str) -> AbstractContextManager[TextIO]:
-    """A file of text, plain or .gz; `-` is standard input."""
+    """A file of text, plain or .gz, with a byte order mark or without; `-` is standard input."""
     if path == "-":
-        return open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
+        return open(sys.stdin.fileno(), encoding="utf-8-sig", errors="replace", closefd=False)
     if path.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    return Path(path).open(encoding="utf-8", errors="replace")
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
+    return Path(path).open(encoding="utf-8-sig", errors="replace")
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

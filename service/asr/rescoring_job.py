@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from service.asr.carried import carry_context
 from service.asr.formats import (
@@ -26,7 +27,7 @@ from service.asr.lattice import nbest as lattice_nbest
 from service.asr.lattice_rescoring import RescoringOptions, rescore_lattices
 from service.asr.ranking import Ranker
 from service.asr.scoring import ListScorer
-from service.asr.settings import RescoringSettings
+from service.asr.settings import RescoringSettings, untuned_settings
 from service.asr.word_model import MixedModel, WordModel
 from service.language_model import LanguageModel
 
@@ -37,14 +38,16 @@ Watch = Callable[[Iterable[NBestList]], Iterator[NBestList]]
 class RescoringJob:
     """Which files are read, what their scores weigh, and what is written.
 
-    form, output: names of `service.asr.formats`. ngram: a file for KenLM. hot_words: each with what
-    it adds. top: so many of each list are written. lattice: lattices are rescored as such, expanded
-    so; else the lists that are in them. ValueError for what cannot go together.
+    form, output: names of `service.asr.formats`. untuned: weights of lists by what the first one
+    brings, with these fields of `settings` over them. ngram: a file for KenLM. hot_words: each with
+    what it adds. top: so many of each list are written. lattice: lattices are rescored as such,
+    expanded so; else the lists that are in them. ValueError for what cannot go together.
     """
 
     form: str = "jsonl"
     reading: ReadOptions = field(default_factory=ReadOptions)
     settings: RescoringSettings = field(default_factory=RescoringSettings)
+    untuned: Mapping[str, Any] | None = None
     ngram: Path | None = None
     hot_words: Mapping[str, float] = field(default_factory=dict)
     carries_context: bool = False
@@ -89,13 +92,28 @@ class RescoringJob:
         self, model: LanguageModel, ngram: KenlmModel | None, lists: Iterable[NBestList]
     ) -> Generator[NBestList]:
         """The lists in their order, each best first."""
-        ranker, form = Ranker(self.settings, self.hot_words), self.settings.text_form
+        settings, lists = self._settings_for(lists)
+        ranker, form = Ranker(settings, self.hot_words), settings.text_form
         if self.carries_context:
             yield from carry_context(model, lists, ranker, form)
             return
         with closing(ListScorer(model, ngram, form).stream(lists)) as scored:
             for own in scored:
                 yield ranker.rank(own)
+
+    def _settings_for(
+        self, lists: Iterable[NBestList]
+    ) -> tuple[RescoringSettings, Iterable[NBestList]]:
+        """The settings, and all of the lists, of which some may have been looked at."""
+        if self.untuned is None:
+            return self.settings, lists
+        seen, rest = list[NBestList](), iter(lists)
+        for own in rest:
+            seen.append(own)
+            if own.hypotheses:
+                break
+        names = {name for own in seen for h in own.hypotheses[:1] for name in h.scores}
+        return replace(untuned_settings(names), **self.untuned), chain(seen, rest)
 
     def _write(self, lists: Iterable[NBestList], out: Path, watch: Watch) -> None:
         top = self.top

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from service.asr.formats.json_values import finite
+from service.asr.hypotheses import LM
 from service.asr.text_forms import TextForm
 
 FORM = 1
+_UNTUNED = 5.0  # of a language model beside unscaled acoustic scores
 _FIELDS = {"lm_weight", "length_bonus", "weights", "mixture"}
 
 
@@ -71,6 +73,20 @@ class RescoringSettings:
             **self.about,
         }
         path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+
+
+def untuned_settings(names: Collection[str]) -> RescoringSettings:
+    """Weights to begin with for lists that bring scores of these names.
+
+    With `lm` the recogniser's score is acoustic and unscaled, and the others go with the language
+    models' scale; without it the score is a composite. ValueError for other scores alone.
+    """
+    if LM in names:
+        weights = dict.fromkeys(sorted(names), _UNTUNED)
+        return RescoringSettings(lm_weight=_UNTUNED, length_bonus=-1.0, weights=weights)
+    if names:
+        raise ValueError(f"no weight is given for the score {min(names)!r} (0 leaves it out)")
+    return RescoringSettings()
 
 
 def load_settings(path: Path) -> RescoringSettings:

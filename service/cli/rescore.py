@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from service.asr.hypotheses import LM
 from service.asr.lattice import PathWeights
 from service.asr.lattice_rescoring import RescoringOptions
 from service.asr.rescoring_job import RescoringJob, rescore_file
-from service.asr.settings import Mixture, RescoringSettings, load_settings
+from service.asr.settings import Mixture, RescoringSettings, load_settings, untuned_settings
 from service.cli.cluster_options import cluster_options, run_on_cluster
 from service.cli.model_option import model_options, open_model
 from service.cli.nbest_options import (
@@ -107,16 +108,20 @@ def command(
     """Re-rank a recogniser's N-best lists, or the paths of its lattices.
 
     total = score + sum of WEIGHT * the lists' scores + LM_WEIGHT * ln P + LENGTH_BONUS * words.
-    Scores are natural logarithms, whatever the format has them in. Without --settings and options,
-    lists with a score `lm` are weighed lm 5, model 5, and a word -1: tune them.
+    Scores are natural logarithms, whatever the format has them in. Without --settings and weights,
+    lists with a score `lm` are weighed 5 for that and whatever goes with it, model 5, and a word
+    -1; those with a composite score alone, model 0.5: tune them.
     """
     reading = ("beam_size", "manifest", "symbols", "list_size", "lattice_lm_scale")
     try:
-        chosen = _settings(settings, lm_weight, length_bonus, weights, mix, text_form)
+        given = _given(lm_weight, length_bonus, weights, mix, text_form)
+        is_untuned = settings is None and lm_weight is None and not weights
+        chosen = _settings(settings, given, is_untuned=is_untuned)
         job = RescoringJob(
             form=form,
             reading=read_options(**{name: options[name] for name in reading}),
             settings=chosen,
+            untuned=given if is_untuned else None,
             ngram=ngram,
             hot_words={} if hot_words is None else read_hot_words(hot_words),
             carries_context=options["carry_context"],
@@ -154,30 +159,36 @@ def _expansion(settings: RescoringSettings, options: dict[str, Any]) -> Rescorin
 
 
 def _settings(
-    path: Path | None,
+    path: Path | None, given: Mapping[str, Any], *, is_untuned: bool
+) -> RescoringSettings:
+    """The file's settings, or those to begin with, with the options over them."""
+    if path is not None:
+        own = load_settings(path)
+    else:
+        own = untuned_settings({LM}) if is_untuned else RescoringSettings()
+    if "weights" in given:
+        given = {**given, "weights": {**own.weights, **given["weights"]}}
+    return replace(own, **given)
+
+
+def _given(
     lm_weight: float | None,
     length_bonus: float | None,
     weights: tuple[tuple[str, float], ...],
     mix: tuple[str, float] | None,
     text_form: str | None,
-) -> RescoringSettings:
-    """The file's settings with the options over them."""
-    if path is not None:
-        own = load_settings(path)
-    elif weights or lm_weight is not None:
-        own = RescoringSettings()
-    else:
-        own = RescoringSettings(lm_weight=5.0, length_bonus=-1.0, weights={LM: 5.0})
-    given: dict[str, Any] = {
+) -> dict[str, Any]:
+    """The fields of settings that options name."""
+    if mix is not None and not 0 <= mix[1] <= 1:
+        raise click.BadParameter(f"the share is in 0..1, not {mix[1]}", param_hint="--mix")
+    fields = {
         "lm_weight": lm_weight,
         "length_bonus": length_bonus,
-        "weights": {**own.weights, **dict(weights)} if weights else None,
+        "weights": dict(weights) or None,
         "mixture": None if mix is None else Mixture(*mix),
         "text_form": text_form,
     }
-    if mix is not None and not 0 <= mix[1] <= 1:
-        raise click.BadParameter(f"the share is in 0..1, not {mix[1]}", param_hint="--mix")
-    return replace(own, **{name: value for name, value in given.items() if value is not None})
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def read_hot_words(path: Path) -> dict[str, float]:

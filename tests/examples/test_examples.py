@@ -74,7 +74,8 @@ def test_rescore_nbest(address: str, tmp_path: Path, form: str) -> None:
                 for hyp in entry.pop("hypotheses")
             ]
     file = tmp_path / "lists.jsonl"
-    file.write_text("".join(json.dumps(entry) + "\n" for entry in lists))
+    # As some editors save it.
+    file.write_text("".join(json.dumps(entry) + "\r\n" for entry in lists), "utf-8-sig")
     options = ["--lm-weight", 4.75, "--weight", "ngram=4.75", "--word", -0.4]
     done = run("rescore_nbest.py", file, "--url", address, *options)
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == wanted

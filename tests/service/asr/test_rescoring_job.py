@@ -97,6 +97,19 @@ def test_files_one_after_another_the_best_of_each_and_everyone_watched(
         assert totals == sorted(totals, reverse=True)
 
 
+def test_lists_without_weights_are_weighed_by_what_the_first_brings(model: LanguageModel) -> None:
+    lists = [
+        NBestList(id="none", hypotheses=()),
+        NBestList(id="a", hypotheses=(Hypothesis(text="a dog", score=-2.0),)),
+    ]
+    job = RescoringJob(untuned={"length_bonus": 3.0})
+    empty, ranked = job.rank(model, None, lists)
+    assert empty.id == "none"
+    told = ranked.hypotheses[0].extra
+    assert told["total"] == pytest.approx(-2 + 0.5 * told["lm_logprob"] + 2 * 3)
+    assert list(job.rank(model, None, [])) == []
+
+
 def test_running_speech_is_ranked_behind_what_was_said(
     model: LanguageModel, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.asr.hypotheses import LM
-from service.asr.settings import Mixture, RescoringSettings, load_settings
+from service.asr.settings import Mixture, RescoringSettings, load_settings, untuned_settings
 
 
 def test_the_file_comes_back(tmp_path: Path) -> None:
@@ -43,6 +43,14 @@ def test_a_bad_file_is_named(tmp_path: Path, entry: object, fault: str) -> None:
     path.write_text(json.dumps(entry))
     with pytest.raises(ValueError, match=f"s.json: .*{fault}"):
         load_settings(path)
+
+
+def test_weights_to_begin_with_are_by_what_the_lists_bring() -> None:
+    assert untuned_settings({LM, "graph"}).weights == {LM: 5.0, "graph": 5.0}
+    assert untuned_settings({LM}).lm_weight == 5.0
+    assert untuned_settings(()) == RescoringSettings(), "a composite score, as over HTTP"
+    with pytest.raises(ValueError, match="no weight is given for the score 'graph'"):
+        untuned_settings({"graph", "ngram"})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -183,3 +183,16 @@ def test_hot_words_may_be_phrases_with_tabs_and_a_mark_before_them(tmp_path: Pat
     path = tmp_path / "hot"
     path.write_text("\ufeffice\tcream \t 1.5e0\n\nscream -2\n", encoding="utf-8")
     assert read_hot_words(path) == {"ice cream": 1.5, "scream": -2.0}
+
+
+def test_the_plain_command_takes_lists_of_any_scores(tmp_path: Path) -> None:
+    """Without weights: a composite score alone, and Kaldi's graph cost beside the old model's."""
+    (tmp_path / "beams.tsv").write_text("fine how are you\t-2.5\nfind how are you\t-2.4\n")
+    beams = ("--nbest", tmp_path / "beams.tsv", "--format", "nemo", "--beam-size", 2)
+    assert run("rescore", *beams).stdout == "1 fine how are you\n"
+    folder = tmp_path / "kaldi"
+    folder.mkdir()
+    (folder / "words_text").write_text("u-1 find how are you\nu-2 fine how are you\n")
+    for name in ("acwt", "lmwt.nolm", "lmwt.lmonly"):
+        (folder / name).write_text("u-1 20\nu-2 20\n")
+    assert run("rescore", "--nbest", folder, "--format", "kaldi").stdout == "u fine how are you\n"
