@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ def together(sets: Sets) -> Sets:
         groups.setdefault(tuple(sorted(scores)), []).append(name)
     return {
         f"{len(names)} sets with {' and '.join(scores) or 'no score'} together": [
-            own for name in names for own in sets[name]
+            # Sets may number their utterances alike.
+            replace(own, id=f"{name}/{own.id}")
+            for name in names
+            for own in sets[name]
         ]
         for scores, names in groups.items()
         if len(names) > 1

@@ -21,6 +21,9 @@ def test_each_set_and_all_together() -> None:
     alone = tune(build_data(sets["one"], {own.id: own.reference or "" for own in sets["one"]}))
     assert found["one"] == alone.to_dict()
     assert found[both]["utterances"] == 40
+    # Each utterance keeps its own reference, though both sets have the same ids.
+    wrong = [found[name]["rows"]["first pass"]["substitutions"] for name in ("one", "other", both)]
+    assert wrong[2] == wrong[0] + wrong[1]
 
 
 def test_only_like_goes_with_like() -> None:
