@@ -1,19 +1,23 @@
 """Any click answers within 50 ms: from the event to the frame that shows what it asked for.
 
 `make test` runs these when nothing else runs. A machine may be busy all the same, so a click has
-several rounds; each has to be within the goal in the median of one.
+several rounds; each has to be within the goal in the median of one. On a machine that takes longer
+than usual for a plain request the goal grows by as much.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from dataclasses import dataclass
 
+import httpx
 import pytest
 
 from tests.browser.driver import Open, Page, expect
 
 GOAL_MS = 50
+USUAL_MS = 5  # most that a short request takes, from a client, on the machines of docs/results.md
 CLICKS, ROUNDS = 5, 6
 
 # `seen` is read before the click, and at every frame behind it until it is another.
@@ -33,6 +37,7 @@ _ANSWER = """() => new Promise((resolve, reject) => {{
 }})"""
 
 
+START = "It was a dark night and"
 # The first list is seen at once; a click on the sample is over when the other fifteen are there.
 ALL_LISTS = "document.querySelectorAll('.chooser button:enabled').length === 16"
 
@@ -43,6 +48,7 @@ class Click:
 
     target: selector of what is clicked; seen: what changes, in JavaScript; back: what is clicked
     to have things as before, once `ready`; until: what is awaited then. Both in JavaScript.
+    first: clicked once, in this order; opens: clicked before each one, until `opened`.
     """
 
     view: str
@@ -52,7 +58,12 @@ class Click:
     back: str
     ready: str = "true"
     until: str = "true"
+    first: tuple[str, ...] = ()
+    opens: str = ""
+    opened: str = "true"
 
+
+ACCEPTED = f"document.querySelector('#write-text').value !== {START!r}"
 
 CLICKS_OF_ALL_KINDS = [
     Click(
@@ -85,13 +96,23 @@ CLICKS_OF_ALL_KINDS = [
         back=".piece:nth-of-type(3)",
     ),
     Click(
+        view="surprise",
+        name="an alternative, gone on with",
+        target=".card .likelier button:enabled",
+        seen="one('#surprise-text').value",
+        back="#surprise-undo",
+        until="document.querySelector('#surprise-undo').disabled",
+        opens=".piece:nth-of-type(5)",
+        opened="document.querySelector('.card .likelier button:enabled') !== null",
+    ),
+    Click(
         view="write",
         name="the first word of a continuation",
         target="#write-go",
         seen="one('#write-text').value",
         back="#write-undo",
         ready="!document.querySelector('#write-undo').disabled",
-        until="document.querySelector('#write-text').value === 'It was a dark night and'",
+        until=f"!({ACCEPTED})",
     ),
     Click(
         view="write",
@@ -100,6 +121,33 @@ CLICKS_OF_ALL_KINDS = [
         seen="one('#write-text').value",
         back="#write-undo",
         until="document.querySelectorAll('.word').length === 6",
+    ),
+    Click(
+        view="write",
+        name="undo",
+        target="#write-undo",
+        seen="one('#write-text').value",
+        back="#write-redo",
+        until=ACCEPTED,
+        first=(".word",),
+    ),
+    Click(
+        view="write",
+        name="redo",
+        target="#write-redo",
+        seen="one('#write-text').value",
+        back="#write-undo",
+        until=f"!({ACCEPTED})",
+        first=(".word", "#write-undo"),
+    ),
+    Click(
+        view="write",
+        name="another branch",
+        target="#write-tree .branch",
+        seen="one('#write-text').value",
+        back="#write-tree .branch[data-kind=word]",
+        until=ACCEPTED,
+        first=(".word",),
     ),
     Click(
         view="rescore",
@@ -134,18 +182,30 @@ CLICKS_OF_ALL_KINDS = [
 ]
 
 
+@pytest.fixture
+def goal_ms(address: str) -> float:
+    """The goal, and more where a plain request takes more than usual just now."""
+    times = []
+    with httpx.Client(base_url=address) as client:
+        for number in range(20):
+            started = time.perf_counter()
+            client.post("/v1/next-token", json={"context": f"the {number}", "top_k": 5})
+            times.append(1000 * (time.perf_counter() - started))
+    return GOAL_MS * max(1, statistics.median(times) / USUAL_MS)
+
+
 @pytest.mark.parametrize("kind", CLICKS_OF_ALL_KINDS, ids=lambda kind: kind.name)
 def test_a_click_answers_within_the_goal(
-    open_page: Open, capsys: pytest.CaptureFixture[str], kind: Click
+    open_page: Open, capsys: pytest.CaptureFixture[str], goal_ms: float, kind: Click
 ) -> None:
     medians = []
     for _ in range(ROUNDS):
         medians.append(statistics.median(round_of_clicks(open_page(kind.view), kind)))
-        if medians[-1] <= GOAL_MS:
+        if medians[-1] <= goal_ms:
             break
     with capsys.disabled():
         print(f"\n{kind.name}: {', '.join(f'{ms:.0f}' for ms in medians)} ms", end=" ")
-    assert min(medians) <= GOAL_MS, medians
+    assert min(medians) <= goal_ms, medians
 
 
 def round_of_clicks(page: Page, kind: Click) -> list[float]:
@@ -158,9 +218,14 @@ def round_of_clicks(page: Page, kind: Click) -> list[float]:
     ready = {"surprise": ".coloured", "write": ".word", "rescore": ".tree", "chat": ".quiet"}
     page.locator(f"#{kind.view} {ready[kind.view]}").first.wait_for()
     is_slider = kind.target.endswith("input")
+    for selector in kind.first:
+        page.click(selector)
     times = []
     for number in range(CLICKS):
         page.wait_for_timeout(120)  # what the click before started comes to rest
+        if kind.opens:
+            page.click(kind.opens)
+            page.wait_for_function(f"() => {kind.opened}", polling=20)
         act = f"one({kind.target!r}).click()"
         if is_slider:
             moved = f"one({kind.target!r}).value = {1 + 3 * number}"
