@@ -24,6 +24,7 @@ from service.api.openai.known_fields import (
 )
 from service.api.openai.requests import ChatMessage, Messages
 from service.api.schemas import ModelName, RequestModel, TokenIds, error_responses
+from service.http.call import call_of
 from service.http.dependencies import Context, resolve_model
 from service.http.errors import check_token_ids, invalid
 from service.http.json_body import JSONBody, StrictRoute
@@ -128,6 +129,7 @@ async def tokenize(
     else:
         text = body.prompt or ""
         tokens = await off_loop(len(text), tokenizer.encode, text)
+    call_of(request.scope).num_ignored = len(unknown)
     if body.add_special_tokens is not False:
         tokens = [tokenizer.bos_id, *tokens]
     return JSONBody(
@@ -174,6 +176,7 @@ async def _conversation(
 )
 async def detokenize(request: Request, body: Annotated[DetokenizeRequest, Body()]) -> Response:
     unknown = refuse_unserved(body.model_extra, REFUSED_DETOKENIZE)
+    call_of(request.scope).num_ignored = len(unknown)
     tokenizer = (await resolve_model(request, body.model)).tokenizer
     check_token_ids("tokens", body.tokens, tokenizer)
     text = await off_loop(len(body.tokens), tokenizer.decode, body.tokens)

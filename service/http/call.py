@@ -22,6 +22,7 @@ class Call:
     sampling: how continuations were drawn, where any were asked for.
     finish_reasons: why they ended, each once.
     error: the code of the refusal or failure that the client was told.
+    num_ignored: fields of the request that nobody knows.
     """
 
     request_id: str
@@ -37,6 +38,7 @@ class Call:
     sampling: SamplingParams | None = None
     finish_reasons: set[str] = field(default_factory=set)
     error: str | None = None
+    num_ignored: int = 0
 
     @property
     def key_name(self) -> str:

@@ -322,6 +322,7 @@ def _log(call: Call, method: str, route: str, status: int) -> None:
         "prompt_tokens": call.prompt_tokens or None,
         "new_tokens": call.new_tokens or None,
         "error": call.error,
+        "ignored_fields": call.num_ignored or None,
         "queued_ms": _ms(call.queued_s),
         "first_ms": _ms(call.first_s),
         "total_ms": _ms(time.perf_counter() - call.started),

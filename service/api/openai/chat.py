@@ -80,6 +80,7 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     wanted, model = wanted_of(body), client.model
     conversation = Conversation(template_of(model))
     unknown += check_messages(body.messages, conversation.template)
+    client.call.num_ignored = len(unknown)
     max_tokens, num_top = _max_tokens(body, model), _num_top(body, model)
     seed = drawn_seed(body.seed)
     sampling = sampling_params(

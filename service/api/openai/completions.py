@@ -25,6 +25,7 @@ async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
     unknown = refuse_unserved(body.model_extra, REFUSED_COMPLETION)
     unknown += unknown_stream_options(body.stream_options)
+    client.call.num_ignored = len(unknown)
     check_fields(body)
     model = client.model
     wanted = wanted_of(body)

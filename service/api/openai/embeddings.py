@@ -82,6 +82,7 @@ class EmbeddingResponse(BaseModel):
 async def embeddings(request: Request, body: Annotated[EmbeddingRequest, Body()]) -> Response:
     client = await ModelClient.connect(request, body.model)
     unknown = refuse_unserved(body.model_extra, REFUSED_EMBEDDING)
+    client.call.num_ignored = len(unknown)
     size = client.model.config.hidden_sizes[-1]
     if body.dimensions not in (None, size):
         raise invalid("dimensions", f"{body.dimensions} is not {size}, which this model has")

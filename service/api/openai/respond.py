@@ -48,6 +48,7 @@ router = APIRouter(route_class=StrictRoute)
 
 Json = dict[str, Any]
 _PREFIX = "resp_"
+_OF_ANSWERS = ("id", "status")
 # A stream has one id from its first event, when no state is there yet.
 _STREAMED_ID = re.compile(_PREFIX + "[0-9a-f]{24}")
 
@@ -70,10 +71,13 @@ class InputMessage(RequestModel):
         either('must be a string or a list of {"type": "input_text", "text": ...}'),
     ]
 
+    name: str | None = Field(None, description="who speaks: a label that changes nothing")
+
     def as_chat(self) -> Json:
-        if isinstance(self.content, str):
-            return {"role": self.role, "content": self.content}
-        return {"role": self.role, "content": "".join(part.text for part in self.content)}
+        """The chat's message, which judges further fields; those of answers mean nothing."""
+        parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content]
+        further = {k: v for k, v in (self.model_extra or {}).items() if k not in _OF_ANSWERS}
+        return {**further, "role": self.role, "content": "".join(parts)}
 
 
 InputField = Annotated[
@@ -154,6 +158,7 @@ async def responses(request: Request, body: Annotated[ResponsesRequest, Body()])
     except ApiError as error:
         raise _in_own_names(error, body) from None
     unknown += [_own_name(name, body) for name in job.form.head.get("ignored_fields", ())]
+    client.call.num_ignored = len(unknown)
     check_listed(job)
     answer = _Answer(body, job, reported(unknown))
     if body.stream:

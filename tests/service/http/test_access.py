@@ -167,3 +167,32 @@ async def test_a_client_cannot_write_lines_of_its_own(
     await client.get("/v1/models", headers={"x-request-id": "a\x7fb"})
     assert "fake" not in caplog.text
     assert len(caplog.records) < 10
+
+
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [
+        ("/v1/completions", {"prompt": "a", "max_tokens": 1, "stream_options": {"z": 1}}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a", "z": 1}]}),
+        ("/v1/responses", {"input": [{"role": "user", "content": "a", "z": 1}]}),
+        ("/v1/embeddings", {"input": "a", "z": 1}),
+        ("/tokenize", {"messages": [{"role": "user", "content": "a", "z": 1}]}),
+        ("/detokenize", {"tokens": [40], "z": 1}),
+    ],
+)
+async def test_how_many_fields_were_ignored_is_logged_and_not_which(
+    client: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    route: str,
+    fields: dict[str, Any],
+) -> None:
+    caplog.set_level(logging.INFO, "service.access")
+    if "stream_options" in fields:
+        fields = {**fields, "stream": True}
+    answer = await client.post(route, json={**fields, "secret": 1})
+    assert answer.status_code == 200
+    (told,) = access_fields(caplog)
+    assert told["ignored_fields"] == 2
+    assert "secret" not in caplog.text
+    await client.get("/v1/models")
+    assert access_fields(caplog)[1]["ignored_fields"] is None

@@ -175,3 +175,16 @@ async def test_refusals_name_the_field(
 ) -> None:
     error = await refusal_of(client, URL, {**BASE, **fields})
     assert error["param"].startswith(param)
+
+
+async def test_further_fields_of_a_turn_are_a_chats(client: httpx.AsyncClient) -> None:
+    """Those of an answer that is sent back mean nothing."""
+    turn = {"role": "user", "content": "hi", "id": "msg_1", "status": "completed", "name": "a"}
+    told = await answer_to(client, URL, {**BASE, "input": [turn]})
+    assert "ignored_fields" not in told
+    told = await answer_to(client, URL, {**BASE, "input": [{**turn, "mood": "good"}]})
+    assert told["ignored_fields"] == ["input.0.mood"]
+    error = await refusal_of(client, URL, {**BASE, "input": [{**turn, "tool_calls": [{}]}]})
+    assert (error["param"], error["code"]) == ("input.0.tool_calls", "unsupported_field")
+    error = await refusal_of(client, URL, {**BASE, "input": [{**turn, "name": 5}]})
+    assert error["param"] == "input.0.name"
