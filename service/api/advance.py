@@ -9,16 +9,21 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.client import ModelClient, check_begun, gather
-from service.api.schemas import ModelName, NativeRequest, StateToken, Usage, error_responses
+from service.api.schemas import (
+    KnownFields,
+    ModelName,
+    NativeRequest,
+    StateToken,
+    Usage,
+    error_responses,
+)
 from service.http.errors import check_count, invalid
 from service.http.json_body import JSONBody, StrictRoute
 from service.text.history import History
 
 
-class AdvanceItem(BaseModel):
+class AdvanceItem(KnownFields):
     """A state and the word behind it."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     state: StateToken | None = Field(None, description="null: before a sentence's first word")
     word: str | None = Field(

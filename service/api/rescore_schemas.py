@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.api.schemas import ModelName, NativeRequest, StateToken, Usage, numbers_by_name
+from service.api.schemas import (
+    KnownFields,
+    ModelName,
+    NativeRequest,
+    StateToken,
+    Usage,
+    numbers_by_name,
+)
 from service.text.rescoring import Normalize
 
 Weights = Annotated[dict[str, float], numbers_by_name(-math.inf, math.inf)]
@@ -63,10 +70,10 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class Mixture(BaseModel):
+class Mixture(KnownFields):
     """share * P_model + (1 - share) * P_with, word by word, in place of the model alone."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     with_: str = Field(alias="with", description="name of the other model among `word_scores`")
     share: float = Field(ge=0, le=1, description="the served model's share")

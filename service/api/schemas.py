@@ -49,23 +49,30 @@ class RequestModel(BaseModel):
         return schema
 
 
-class NativeRequest(RequestModel):
-    """A request to a route of this service's own: a field that it does not know is a mistake."""
+class KnownFields(BaseModel):
+    """An object of a route of this service's own: a field that it does not know is a mistake."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown(cls, data: Any) -> Any:
         if isinstance(data, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
             for name in data:
-                if name not in cls.model_fields:
+                if name not in known and name not in cls.model_fields:
                     raise PydanticCustomError(
                         UNKNOWN_FIELD,
                         "{fault}",
-                        {"field": name, "fault": _unknown(name, cls.model_fields)},
+                        {"field": name, "fault": _unknown(name, known)},
                     )
         return data
+
+
+class NativeRequest(KnownFields, RequestModel):
+    """A request to such a route. By the order of bases an unknown field is refused as null, too."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 # What the same thing is called by other routes or elsewhere.

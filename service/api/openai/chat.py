@@ -8,7 +8,7 @@ from typing import Protocol
 from models.chat_template import ChatTemplate
 from service.api.client import ModelClient, off_loop
 from service.api.openai.answer_forms import ChatForm, answer_head
-from service.api.openai.guided import wanted_of
+from service.api.openai.guided import unknown_of_format, wanted_of
 from service.api.openai.jobs import Job, check_fields, check_work, form_options, guided_sampling
 from service.api.openai.known_fields import (
     REFUSED_CHAT,
@@ -47,6 +47,10 @@ def check_messages(messages: Sequence[ChatMessage], template: ChatTemplate) -> l
     for index, message in enumerate(messages):
         place = f"messages.{index}."
         unknown += refuse_unserved(message.model_extra, REFUSED_MESSAGE, place=place)
+        if not isinstance(message.content, str):
+            for number, part in enumerate(message.content):
+                inner = f"{place}content.{number}."
+                unknown += refuse_unserved(part.model_extra, {}, place=inner)
         if message.role not in template.role_ids:
             known = ", ".join(sorted(template.role_ids))
             raise invalid(place + "role", f"this model knows {known}, not {message.role!r}")
@@ -75,6 +79,7 @@ async def chat_job(client: ModelClient, body: ChatCompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
     unknown = refuse_unserved(body.model_extra, REFUSED_CHAT)
     unknown += unknown_stream_options(body.stream_options)
+    unknown += unknown_of_format(body.response_format)
     check_fields(body)
     check_opening(body)
     wanted, model = wanted_of(body), client.model

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from models.tokenizer import Tokenizer
 from service.api.client import ModelClient, off_loop
 from service.api.openai.answer_forms import CompletionForm, answer_head
-from service.api.openai.guided import wanted_of
+from service.api.openai.guided import unknown_of_format, wanted_of
 from service.api.openai.jobs import Job, check_fields, check_work, form_options, guided_sampling
 from service.api.openai.known_fields import (
     REFUSED_COMPLETION,
@@ -25,6 +25,7 @@ async def completion_job(client: ModelClient, body: CompletionRequest) -> Job:
     """The job that `body` asks for; an ApiError says what it must not ask for."""
     unknown = refuse_unserved(body.model_extra, REFUSED_COMPLETION)
     unknown += unknown_stream_options(body.stream_options)
+    unknown += unknown_of_format(body.response_format)
     client.call.num_ignored = len(unknown)
     check_fields(body)
     model = client.model

@@ -27,6 +27,13 @@ NO_FORCING = '%llguidance {"no_forcing": true}'
 # small model write nothing else.
 _JSON_SPACE = {"whitespace_pattern": " ?"}
 
+_OF_FORMATS = {
+    "text": ("type",),
+    "json_object": ("type", "schema"),
+    "json_schema": ("type", "json_schema"),
+}
+_OF_SCHEMA = ("name", "description", "strict", "schema")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -98,6 +105,24 @@ def _from_response_format(form: Any) -> list[Wanted]:
         'must be {"type": "text"}, {"type": "json_object"} or '
         '{"type": "json_schema", "json_schema": {"schema": ...}}',
     )
+
+
+def unknown_of_format(form: Json | None) -> list[str]:
+    """Names in `response_format` that nobody knows; an ApiError for a schema that its type does
+    not take, and would be ignored."""
+    form = form or {}
+    taken = _OF_FORMATS.get(str(form.get("type")), tuple(form))
+    unknown = []
+    for name, value in form.items():
+        place = f"response_format.{name}"
+        if name in ("schema", "json_schema") and name not in taken:
+            if value is not None:
+                raise invalid(place, f"does not go with the type {form['type']!r}")
+        elif name not in taken:
+            unknown.append(place)
+        elif name == "json_schema" and isinstance(value, dict):
+            unknown += [f"{place}.{own}" for own in value if own not in _OF_SCHEMA]
+    return unknown
 
 
 def _from_structured(asked: StructuredOutputs | None) -> list[Wanted]:

@@ -213,10 +213,9 @@ _OWN_NAMES = {
     "messages": "input",
     "state": "previous_response_id",
     "max_completion_tokens": "max_output_tokens",
-    "response_format": "text.format",
-    "response_format.schema": "text.format.schema",
-    "response_format.json_schema.schema": "text.format.schema",
 }
+# The longer one first.
+_OWN_FORMATS = ("response_format.json_schema", "response_format")
 
 
 _MESSAGE = re.compile(r"messages\.(\d+)")
@@ -234,6 +233,8 @@ def _own_name(name: str, body: ResponsesRequest) -> str:
     """What `body` calls the field that is `name` in the chat request for the same."""
     found = _MESSAGE.match(name)
     if found is None:
+        for form in _OWN_FORMATS:
+            name = name.replace(form, "text.format")
         return _OWN_NAMES.get(name, name)
     index = int(found[1]) - (body.instructions is not None)
     place = "input" if isinstance(body.input, str) else f"input.{index}"
@@ -250,8 +251,8 @@ def _response_format(text: Json | None) -> Json | None:
     match (text or {}).get("format"):
         case None:
             return None
-        case {"type": "json_schema", "schema": schema}:
-            return {"type": "json_schema", "json_schema": {"schema": schema}}
+        case {"type": "json_schema", "schema": schema, **others}:
+            return {"type": "json_schema", "json_schema": {**others, "schema": schema}}
         case {"type": "text" | "json_object"} as other:
             return dict(other)
     raise invalid(

@@ -62,6 +62,7 @@ async def test_one_state_advances_by_many_words(serve: Serve) -> None:
         ([{"state": "nonsense", "word": "a"}], "items.0.state"),
         ([{"state": None, "word": "a"}, {"state": "x", "word": "a"}], "items.1.state"),
         ([{"state": None}], "items.0.word"),
+        ([{"state": None, "word": "a"}, {"wrod": "a", "word": "b"}], "items.1.wrod"),
     ],
 )
 async def test_refusals(serve: Serve, items: list[dict[str, Any]], param: str) -> None:

@@ -103,3 +103,25 @@ async def test_huge_lists_are_refused_at_once(
     assert response.json()["error"]["param"].startswith(field)
     assert len(response.content) < 1000
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (
+            "/v1/advance",
+            {"items": [{"state": None, "wrod": "a", "word": "b"}]},
+            "items.0.wrod: is not a field of this request; did you mean 'word'?",
+        ),
+        (
+            "/v1/rescore",
+            {"utterances": [], "mixture": {"with": "n", "share": 1, "shares": 1}},
+            "mixture.shares: is not a field of this request; did you mean 'share'?",
+        ),
+    ],
+)
+async def test_objects_within_a_request_have_no_further_fields_either(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], told: str
+) -> None:
+    error = (await client.post(path, json=body)).json()["error"]
+    assert (error["message"], error["code"]) == (told, "unknown_field")

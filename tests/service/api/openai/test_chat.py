@@ -386,3 +386,10 @@ async def test_every_state_has_the_same_length(client: httpx.AsyncClient) -> Non
     states = [choice["state"] for answer in (short, long) for choice in answer["choices"]]
     assert len({len(state) for state in states}) == 1
     assert states[0] != states[2]
+
+
+async def test_what_nobody_knows_of_a_part_is_told(client: httpx.AsyncClient) -> None:
+    content = [{"type": "text", "text": "hi", "cache_control": {}}]
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": 1}
+    told = (await client.post("/v1/chat/completions", json=body)).json()["ignored_fields"]
+    assert told == ["messages.0.content.0.cache_control"]

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.api.openai.guided import unknown_of_format
+from service.http.errors import ApiError
 from service.served_model import ServedModel
 from tests.service.api.asking import answer_to, refusal_of
 from tests.service.conftest import Serve
@@ -305,3 +307,32 @@ async def test_refusals_name_the_field(
             continue
         error = await refusal_of(client, url, {**BASE[url], **fields})
         assert error["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("form", "unknown"),
+    [
+        (None, []),
+        ({"type": "text", "schema": None}, []),
+        ({"type": "json_object", "schema": {}, "a": 1}, ["response_format.a"]),
+        (
+            {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "b": 1}},
+            ["response_format.json_schema.b"],
+        ),
+    ],
+)
+def test_what_nobody_knows_of_a_format_is_told(form: Any, unknown: list[str]) -> None:
+    assert unknown_of_format(form) == unknown
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        ({"type": "text", "schema": {"type": "object"}}, "response_format.schema"),
+        ({"type": "json_object", "json_schema": {}}, "response_format.json_schema"),
+    ],
+)
+def test_a_schema_that_would_be_ignored_is_refused(form: Any, param: str) -> None:
+    with pytest.raises(ApiError, match="does not go with the type") as refusal:
+        unknown_of_format(form)
+    assert refusal.value.param == param

@@ -188,3 +188,11 @@ async def test_further_fields_of_a_turn_are_a_chats(client: httpx.AsyncClient) -
     assert (error["param"], error["code"]) == ("input.0.tool_calls", "unsupported_field")
     error = await refusal_of(client, URL, {**BASE, "input": [{**turn, "name": 5}]})
     assert error["param"] == "input.0.name"
+
+
+async def test_what_nobody_knows_of_a_format_is_told_by_its_own_name(
+    client: httpx.AsyncClient,
+) -> None:
+    form = {"type": "json_schema", "name": "n", "strict": True, "schema": {}, "odd": 1}
+    told = await answer_to(client, URL, {**BASE, "text": {"format": form}})
+    assert told["ignored_fields"] == ["text.format.odd"]
