@@ -35,6 +35,16 @@ def test_a_module_that_serving_imports_leaves_torch_alone(module: str) -> None:
     assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr
 
 
+def test_the_server_has_no_kernel() -> None:
+    """It computes in other processes; without their libraries it starts sooner and is smaller."""
+    kernels = ["onnxruntime", "onnx", "service.engine.engine"]
+    code = f"import sys, service.server; print([m for m in {kernels} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
+
+
 def test_the_serving_requirements_never_lead_to_torch() -> None:
     """Follows what is installed from requirement to requirement, extras aside, as pip would."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -28,6 +28,7 @@ TESTED_FROM_OUTSIDE = {
     "models/ngram_scores.py": "tests/benchmarks/test_ngram_scores.py",
     "service/cli/list_models.py": "tests/service/test_shared_models.py",
     "service/cli/pull.py": "tests/service/test_shared_models.py",
+    "service/engine/hosts/commands.py": "tests/service/engine/hosts/test_worker.py",
     "service/engine/hosts/process_worker.py": "tests/service/engine/hosts/test_process.py",
     "service/hidden_arguments.py": "tests/service/test_serve_process.py",
     "service/http/call.py": "tests/service/http/test_middleware.py",

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from service.engine.hosts.commands import Abort, Add, Command, Hold, Resume, StopSample
 from service.engine.hosts.wire import with_prompts
-from service.engine.hosts.worker import Abort, Add, Command, Hold, Resume, StopSample
 from service.engine.request import EngineRequest, RequestOutput
 from service.engine.stats import EngineStats
 

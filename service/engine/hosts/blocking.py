@@ -10,7 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from service.engine.engine import Engine
-from service.engine.hosts.worker import Abort, Add, Command, Quit, StopSample, work
+from service.engine.hosts.commands import Abort, Add, Command, Quit, StopSample
+from service.engine.hosts.worker import work
 from service.engine.request import EngineRequest, PromptOutput, RequestOutput
 from service.engine.stats import EngineStats
 

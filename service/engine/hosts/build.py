@@ -15,7 +15,6 @@ from models.config import ModelConfig
 from service.engine.hosts.async_engine import AsyncEngine, EngineFront, EngineOptions
 from service.engine.hosts.process import ProcessEngine
 from service.engine.hosts.replicas import ReplicatedEngine, create_table_file
-from service.engine.hosts.thread import Loaded, ThreadEngine
 
 # An engine process without its model: interpreter, libraries, buffers of a full batch.
 _ENGINE_BYTES = 100 << 20
@@ -30,9 +29,7 @@ def estimated_bytes(config: ModelConfig, *, replicas: int, cache_bytes: int) -> 
 def build_engine(folder: Path, options: EngineOptions) -> AsyncEngine:
     """An engine for the checkpoint, not yet started. Loads nothing itself."""
     if options.mode == "thread":
-        return ThreadEngine(
-            lambda: _load(folder, options), options.max_num_seqs, options.max_waiting
-        )
+        return _thread_engine(folder, options)
     table = create_table_file() if options.replicas > 1 else None
     engines: list[EngineFront] = [
         ProcessEngine(folder, options, table) for _ in range(options.replicas)
@@ -40,10 +37,13 @@ def build_engine(folder: Path, options: EngineOptions) -> AsyncEngine:
     return engines[0] if len(engines) == 1 else ReplicatedEngine(engines, table)
 
 
-def _load(folder: Path, options: EngineOptions) -> Loaded:
+def _thread_engine(folder: Path, options: EngineOptions) -> AsyncEngine:
     from service.engine.hosts.loading import load_engine
+    from service.engine.hosts.thread import ThreadEngine
 
-    return load_engine(folder, options)
+    return ThreadEngine(
+        lambda: load_engine(folder, options), options.max_num_seqs, options.max_waiting
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

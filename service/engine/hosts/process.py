@@ -24,10 +24,10 @@ from service.engine.hosts.async_engine import (
     EngineUnavailableError,
     QueueFullError,
 )
+from service.engine.hosts.commands import Add, AddLarge, Command, Ping, Quit
 from service.engine.hosts.link import Link
 from service.engine.hosts.silence import Silence
 from service.engine.hosts.wire import LargeRequest, unpack_outputs
-from service.engine.hosts.worker import Add, AddLarge, Command, Ping, Quit
 from service.engine.request import EngineRequest
 from service.engine.stats import EngineStats
 

@@ -15,9 +15,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.commands import Command, Quit
 from service.engine.hosts.loading import load_engine
 from service.engine.hosts.wire import pack_outputs
-from service.engine.hosts.worker import Command, Quit, work
+from service.engine.hosts.worker import work
 from service.engine.request import RequestOutput
 from service.engine.stats import EngineStats
 

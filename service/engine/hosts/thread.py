@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from service.engine.engine import Engine
 from service.engine.hosts.async_engine import EngineFront, EngineInfo
-from service.engine.hosts.worker import Command, Quit, work
+from service.engine.hosts.commands import Command, Quit
+from service.engine.hosts.worker import work
 from service.engine.request import RequestOutput
 from service.engine.stats import EngineStats
 

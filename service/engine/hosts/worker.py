@@ -6,46 +6,21 @@ import time
 from typing import Protocol
 
 from service.engine.engine import Engine
-from service.engine.hosts.wire import LargeRequest
-from service.engine.request import EngineRequest, RequestOutput
+from service.engine.hosts.commands import (
+    Abort,
+    Add,
+    AddLarge,
+    Command,
+    Hold,
+    Ping,
+    Quit,
+    Resume,
+    StopSample,
+)
+from service.engine.request import RequestOutput
 from service.engine.stats import EngineStats
 
 _CHECK_EVERY_S = 60.0  # looking through a full cache takes longer than a short request
-
-
-class Add(tuple[EngineRequest]):
-    """Command: queue a request."""
-
-
-class AddLarge(tuple[LargeRequest]):
-    """Command: queue a request of many tokens."""
-
-
-class Abort(tuple[str]):
-    """Command: forget the request of that id."""
-
-
-class StopSample(tuple[str, int, int]):
-    """Command: end one continuation (request id, prompt, sample)."""
-
-
-class Hold(tuple[str]):
-    """Command: let the request of that id rest."""
-
-
-class Resume(tuple[str]):
-    """Command: let it go on."""
-
-
-class Ping(tuple[()]):
-    """Command: give a sign of life."""
-
-
-class Quit(tuple[()]):
-    """Command: leave the loop."""
-
-
-Command = Add | AddLarge | Abort | StopSample | Hold | Resume | Ping | Quit
 
 
 class Channel(Protocol):

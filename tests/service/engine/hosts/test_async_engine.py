@@ -14,7 +14,7 @@ from service.engine.hosts.async_engine import (
     EngineUnavailableError,
     QueueFullError,
 )
-from service.engine.hosts.worker import Abort, Add, Command, Hold, Resume, StopSample
+from service.engine.hosts.commands import Abort, Add, Command, Hold, Resume, StopSample
 from service.engine.request import RequestOutput, TokenOutput
 from service.engine.stats import EngineStats
 from tests.service.engine.asking import ask, endless

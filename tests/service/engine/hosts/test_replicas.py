@@ -12,10 +12,10 @@ import pytest
 
 from service.engine.hosts.async_engine import EngineOptions, EngineUnavailableError, QueueFullError
 from service.engine.hosts.build import build_engine
+from service.engine.hosts.commands import Abort, StopSample
 from service.engine.hosts.process import ProcessEngine
 from service.engine.hosts.replicas import ReplicatedEngine
 from service.engine.hosts.thread import ThreadEngine
-from service.engine.hosts.worker import Abort, StopSample
 from service.engine.stats import EngineStats
 from tests.service.engine.asking import ask, ask_all, endless, until
 from tests.service.engine.hosts.test_async_engine import ListFront, begun

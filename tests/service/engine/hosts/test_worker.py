@@ -8,7 +8,8 @@ import pytest
 
 from models.config import ModelConfig
 from service.engine.hosts import worker
-from service.engine.hosts.worker import Abort, Add, Command, Quit, StopSample, stats_of, work
+from service.engine.hosts.commands import Abort, Add, Command, Quit, StopSample
+from service.engine.hosts.worker import stats_of, work
 from service.engine.request import EngineRequest, RequestOutput, SamplingParams
 from service.engine.runners.onnx_runner import OnnxRunner
 from service.engine.stats import EngineStats
