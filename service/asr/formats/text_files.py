@@ -48,6 +48,8 @@ def open_text(path: Path, mode: str = "r") -> IO[str]:
 def _standard_input() -> IO[str]:
     """Whatever encoding the terminal has: bytes that are no UTF-8 are an error as in any file."""
     found: Any = sys.stdin.buffer
+    if found.closed:
+        raise ValueError("standard input has been read: it can be named once")
     raw = found if hasattr(found, "peek") else io.BufferedReader(found)
     begins = raw.peek(len(_XZ))
     if begins.startswith(_GZIP):

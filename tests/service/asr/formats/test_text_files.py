@@ -114,3 +114,10 @@ def test_standard_output_is_utf_8_whatever_the_terminal_is(monkeypatch: pytest.M
     file.write("é\n")
     file.flush()
     assert written.getvalue() == b"\xc3\xa9\n"
+
+
+def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
+    assert list(numbered_lines(Path("-"))) == [(1, "a")]
+    with pytest.raises(ValueError, match="standard input has been read: it can be named once"):
+        list(numbered_lines(Path("-")))
