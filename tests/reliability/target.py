@@ -52,11 +52,11 @@ class Target:
         (pid,) = (
             int(entry.name)
             for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and _is_engine(entry, self._server_pid())
+            if entry.name.isdigit() and _is_engine(entry, self.server_pid())
         )
         return pid
 
-    def _server_pid(self) -> int:
+    def server_pid(self) -> int:
         """Of the process that listens at the address."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and _parent(entry) == os.getpid():
@@ -68,13 +68,13 @@ class Target:
     def memory_mb(self) -> float:
         """Resident memory of server and engine together."""
         pages = 0
-        for pid in (self._server_pid(), self.engine_pid()):
+        for pid in (self.server_pid(), self.engine_pid()):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def num_descriptors(self) -> int:
         """Files and sockets that the server has open."""
-        return len(list(Path(f"/proc/{self._server_pid()}/fd").iterdir()))
+        return len(list(Path(f"/proc/{self.server_pid()}/fd").iterdir()))
 
     async def score(self, client: httpx.AsyncClient, text: str) -> httpx.Response:
         response = await client.post("/v1/score", json={"texts": [text]})

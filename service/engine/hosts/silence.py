@@ -7,6 +7,7 @@ and when a suspended machine wakes up. What Linux tells of a process (proc(5)) s
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,9 @@ _STATE, _USER_TICKS, _SYSTEM_TICKS = 0, 11, 12  # fields after the command's nam
 
 
 class ProcessState(NamedTuple):
-    """state: a letter of proc(5); cpu_s: processor time since its start, in seconds."""
+    """state: a letter of proc(5), that of a runnable thread if there is one; cpu_s: processor time
+    of all threads since the process's start, in seconds.
+    """
 
     state: str
     cpu_s: float
@@ -35,7 +38,17 @@ def process_state(pid: int | None) -> ProcessState | None:
         return None
     fields = status.rpartition(")")[2].split()
     ticks = int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])
-    return ProcessState(fields[_STATE], ticks / os.sysconf("SC_CLK_TCK"))
+    # A first thread that sleeps may wait for another, which gets no processor.
+    state = _RUNNABLE if _has_runnable_thread(pid) else fields[_STATE]
+    return ProcessState(state, ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def _has_runnable_thread(pid: int | None) -> bool:
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has just ended
+            if path.read_text().rpartition(")")[2].split()[_STATE] == _RUNNABLE:
+                return True
+    return False
 
 
 @dataclass

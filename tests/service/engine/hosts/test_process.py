@@ -214,6 +214,25 @@ async def test_an_engine_that_computes_too_long_counts_as_hung(checkpoint: Path)
         assert engine.num_restarts == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="a policy of Linux")
+async def test_an_engine_that_gets_no_processor_is_not_hung(checkpoint: Path) -> None:
+    """By the clock on the wall it would be: a loop on its only core leaves it 3 ms of a second."""
+    core = {min(os.sched_getaffinity(0))}
+    loop_there = f"import os; os.sched_setaffinity(0, {core})\nwhile True: pass"
+    async with running(checkpoint, timeout_s=1.5) as engine:
+        pid = engine.pid
+        with subprocess.Popen([sys.executable, "-c", loop_there]) as neighbour:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), core)
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
+            task = asyncio.create_task(ask(engine, endless()))
+            await asyncio.sleep(6)
+            neighbour.kill()
+        assert (engine.pid, engine.num_restarts) == (pid, 0)
+        assert not task.done()
+        task.cancel()
+
+
 class _Sleep:
     """Sleeps where it is unpickled."""
 

@@ -26,6 +26,13 @@ STARVES = (
     f"{ONE_CORE}print(flush=True)\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\n"
     "while True: pass"
 )
+STARVES_IN_A_THREAD = f"""
+import threading
+def starve():
+    exec({STARVES!r})
+threading.Thread(target=starve, daemon=True).start()
+threading.Event().wait()
+"""
 
 Start = Callable[[str], int]
 
@@ -84,6 +91,12 @@ def test_one_that_gets_no_processor_is_hardly_silent(start: Start) -> None:
     start(ONE_CORE + COMPUTES)
     silence = watch(start(STARVES), 10)
     assert silence.seconds < 5 * INTERVAL_S
+
+
+def test_one_that_waits_for_its_own_thread_is_hardly_silent(start: Start) -> None:
+    """As a kernel's first thread does for its others."""
+    start(ONE_CORE + COMPUTES)
+    assert watch(start(STARVES_IN_A_THREAD), 10).seconds < 5 * INTERVAL_S
 
 
 def test_one_that_was_stopped_is_known(start: Start) -> None:
