@@ -38,6 +38,7 @@ from training.corpus import parse_source, read_source
 from training.data import TokenStreams
 from training.distributed import Workers
 from training.learner import Learner
+from training.precision import choose_precision
 from training.shards import Shard, token_dtype, write_shard
 
 WINDOWS = 40
@@ -117,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(parser, argv)
     benchmark = Benchmark("training", options)
     config = load_config(options.preset, options.overrides)
+    precision = choose_precision(config.loop.precision, torch.device("cpu"))
+    config = load_config(options.preset, [*options.overrides, f"loop.precision={precision}"])
     shape, loop = config.model.to_model_config(config.tokenizer.vocab_size), config.loop
     if len(set(shape.hidden_sizes)) > 1 or shape.residual or shape.architecture != "lstm":
         parser.error("the reference knows only LSTM layers of one width, without skip connections")

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 from tests.live_server import announced_address
@@ -100,10 +101,12 @@ class Workbench:
         (self.folder / "names.txt").write_text("moon\nriver\n", "utf-8")
         novels = write_sentences(self.folder / "novels.txt", 30_000, 9).read_bytes()
         (self.folder / "novels.txt.xz").write_bytes(lzma.compress(novels))
-        turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello there"}]
-        for name in ("dialogues", "held-out"):
-            line = json.dumps({"turns": turns}) + "\n"
-            (self.folder / f"{name}.jsonl").write_text(line * 50, "utf-8")
+        said = (self.folder / "my-text.txt").read_text("utf-8").splitlines()
+        for first, name in enumerate(("dialogues", "held-out")):
+            spoken = zip(cycle(("user", "assistant")), said[200 * first :][:200], strict=False)
+            turns = [{"role": role, "content": content} for role, content in spoken]
+            lines = (json.dumps({"turns": turns[k : k + 4]}) + "\n" for k in range(0, 200, 4))
+            (self.folder / f"{name}.jsonl").write_text("".join(lines), "utf-8")
         prepared = folder_of(self.folder / "runs" / "english")
         (prepared / "train.sources").write_text("my-text.txt domain.txt@lines\n", "utf-8")
         (prepared / "valid.sources").write_text("held-out.txt\n", "utf-8")

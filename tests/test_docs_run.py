@@ -31,6 +31,7 @@ PAGES = [
 _SHELL = ("", "bash", "sh", "shell", "console")
 
 _HOURS = "what was done once, in hours, over whole corpora; its options are parsed"
+_CORPORA = "needs the public corpora whole"
 _MINUTES = "measures for many minutes; its --quick, or its parts, are run"
 # Blocks that hold nothing to type: page, pattern, and what they are.
 SHOWN = [
@@ -54,7 +55,11 @@ NOT_RUN = [
     ("docs/performance.md", "python -m benchmarks.growth", _MINUTES),
     ("docs/performance.md", "python -m benchmarks.peers", "builds llama.cpp from its source"),
     ("docs/study/README.md", "python -m training study*", "minutes: tests/training/study"),
-    ("docs/training.md", "lstm-train prepare --recipe*", "needs the public corpora whole"),
+    ("docs/rescoring.md", "python -m benchmarks.recognition*", "needs the public lists"),
+    ("docs/rescoring.md", "python -m training ngram --corpus CORPORA*", _CORPORA),
+    ("docs/rescoring.md", "*--workers 2*", "a Ray cluster: tests/service/test_ray_data.py, slow"),
+    ("docs/training.md", "lstm-train prepare --recipe*", _CORPORA),
+    ("docs/training.md", "lstm-train draw*", _CORPORA),
     (
         "docs/training.md",
         "torchrun --nnodes 2*",
