@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from benchmarks.training import main
 
@@ -12,6 +14,13 @@ SMALL = (
     "model.embedding_size=16", "model.hidden_sizes=[16]", "tokenizer.vocab_size=300",
     "loop.batch_size=4", "loop.bptt=4",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def denormal() -> Iterator[None]:
+    """The benchmark has a process of its own, where it may round the smallest numbers to zero."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
