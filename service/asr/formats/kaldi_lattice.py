@@ -35,16 +35,37 @@ def read_symbols(path: Path) -> dict[str, str]:
 
 
 def read(path: Path, symbols: Mapping[str, str] | None = None) -> Iterator[Lattice]:
-    """The lattices of an archive, one at a time. symbols: number to word, where words are so."""
+    """The lattices of an archive, one at a time. symbols: number to word, where words are so.
+
+    FormatError too where the first lattice that says something says only numbers and no symbols
+    are given: a model would score the digits.
+    """
+    looked_at = symbols is not None
+    for block in _blocks(path):
+        lattice = _parse(block, symbols, path)
+        words = {link.word for link in lattice.links} - {SILENCE}
+        if words and not looked_at:
+            looked_at = True
+            if all(word.isdecimal() for word in words):
+                fault = (
+                    "holds numbers for words: give --symbols words.txt "
+                    "(with lines such as '7 7' if numbers are what was said)"
+                )
+                raise FormatError(path, block[0][0], fault)
+        yield lattice
+
+
+def _blocks(path: Path) -> Iterator[list[tuple[int, str]]]:
+    """Lines of one lattice with their numbers; blank ones lie between."""
     block: list[tuple[int, str]] = []
     for line, text in all_lines(path):
         if text.strip():
             block.append((line, text.strip()))
         elif block:
-            yield _parse(block, symbols, path)
+            yield block
             block = []
     if block:
-        yield _parse(block, symbols, path)
+        yield block
 
 
 def _parse(block: list[tuple[int, str]], symbols: Mapping[str, str] | None, path: Path) -> Lattice:

@@ -92,3 +92,16 @@ def test_symbols_that_are_none_and_words_that_are_missing_are_named(tmp_path: Pa
     path.write_text("u\n0 1 9 1,2\n1\n")
     with pytest.raises(FormatError, match="line 2: '9' is not among the symbols"):
         list(read_lattices(path, "kaldi-lattice", ReadOptions(symbols=symbols)))
+
+
+def test_numbers_for_words_ask_for_symbols(tmp_path: Path) -> None:
+    """A model would score the digits and nobody would know; one who says numbers can say so."""
+    symbols, path = tmp_path / "words.txt", tmp_path / "lat"
+    path.write_text("silent\n0 1 0 1,2\n1\n\nu\n0 1 9 1,2\n1 2 17 1,2\n2\n")
+    with pytest.raises(FormatError, match="line 5: holds numbers for words: give --symbols"):
+        list(read_lattices(path, "kaldi-lattice"))
+    symbols.write_text("<eps> 0\n9 9\n17 17\n")
+    _, own = read_lists(path, "kaldi-lattice", ReadOptions(symbols=symbols))
+    assert [h.text for h in own.hypotheses] == ["9 17"]
+    path.write_text("u\n0 1 gate 1,2\n1 2 17 1,2\n2\n\nv\n0 1 9 1,2\n1\n")
+    assert [own.id for own in read_lattices(path, "kaldi-lattice")] == ["u", "v"]
