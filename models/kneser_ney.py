@@ -175,12 +175,15 @@ def _adjusted(level: _Level, longer: _Level | None, text: Ints) -> Ints:
 
 
 def _discounts(counts: Ints) -> Floats:
-    """(4,): what is taken off a count of 0, 1, 2, 3 or more (Chen and Goodman, equation 26)."""
+    """(4,): what is taken off a count of 0, 1, 2, 3 or more (Chen and Goodman, equation 26).
+
+    None of them is 0: a context whose counts lose nothing would make every other word impossible.
+    """
     n1, n2, n3, n4 = (int((counts == own).sum()) for own in (1, 2, 3, 4))
     if min(n1, n2, n3) > 0:
         y = n1 / (n1 + 2 * n2)
         found = np.array([0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-        if (found[1:] >= 0).all() and (found[1:] <= [1, 2, 3]).all():
+        if (found[1:] > 0).all() and (found[1:] <= [1, 2, 3]).all():
             return found
     return _FALLBACK  # too little text for the estimate, or one repeated as a whole
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.ngram_scores import NGramScorer
@@ -31,6 +31,7 @@ def by_back_off(known: Table, context: tuple[str, ...], word: str) -> float:
     return known.get(context, (0.0, 1.0))[1] * by_back_off(known, context[1:], word)
 
 
+@example([[], [], [], ["b", "a", "a", "b", "a"]], [["b"]])  # estimates a discount of 0
 @given(SENTENCES, st.lists(st.lists(st.sampled_from("abcd"), max_size=6), min_size=1, max_size=5))
 def test_scores_are_those_of_back_off(train: list[list[str]], test: list[list[str]]) -> None:
     model = estimate(train, 4)

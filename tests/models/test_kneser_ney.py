@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.kneser_ney import NGramModel, _discounts, estimate
@@ -86,6 +86,7 @@ def test_the_formulas(sentences: list[list[str]], order: int) -> None:
     assert {gram: pytest.approx(value) for gram, value in found.items()} == expected
 
 
+@example(sentences=[[], [], [], list("baaba")], order=4, prune=())
 @given(sentences=SENTENCES, order=st.integers(2, 4), prune=st.sampled_from([(), (0, 1), (0, 0, 1)]))
 @settings(deadline=None, max_examples=60)
 def test_every_context_sums_to_one(
@@ -96,13 +97,21 @@ def test_every_context_sums_to_one(
     for length in range(order):
         for context in itertools.product("ab<", repeat=length):
             spelled = tuple("<s>" if word == "<" else word for word in context)
-            assert sum(table.p(spelled, word) for word in words) == pytest.approx(1.0)
+            each = [table.p(spelled, word) for word in words]
+            assert min(each) > 0  # no word is impossible anywhere
+            assert sum(each) == pytest.approx(1.0)
 
 
 def test_discounts_by_hand() -> None:
     """n1=4, n2=3, n3=2, n4=1: Y = 4/10; D = 1-2*.4*3/4, 2-3*.4*2/3, 3-4*.4*1/2."""
     counts = np.array([1] * 4 + [2] * 3 + [3] * 2 + [4] + [0] * 5)
     assert _discounts(counts) == pytest.approx([0, 0.4, 1.2, 2.2])
+
+
+def test_counts_that_would_lose_nothing_have_no_estimate() -> None:
+    """n1=4, n2=1, n3=1: D2 = 2 - 3 * 2/3 * 1 = 0."""
+    counts = np.array([1] * 4 + [2, 3])
+    assert _discounts(counts) == pytest.approx([0, 0.5, 1, 1.5])
 
 
 def test_a_repeated_text_has_no_estimate_of_discounts() -> None:
