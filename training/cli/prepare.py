@@ -7,6 +7,7 @@ from pathlib import Path
 
 from training.corpus import OPTIONS
 
+_RECIPES = ("english", "english-asr", "russian")
 HELP = "what a corpus holds, and a validation part taken off it; or a shipped model's corpora"
 
 
@@ -15,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--corpus", nargs="+", metavar="FILE", help=f"your own, with @option,option of {OPTIONS}"
     )
-    what.add_argument("--recipe", choices=["english", "russian"], help="of a shipped model")
+    what.add_argument("--recipe", choices=_RECIPES, help="of a shipped model")
     parser.add_argument("--data", type=Path, help="of a recipe: folder of the corpora")
     parser.add_argument("--out", type=Path, help="folder of what is prepared")
     parser.add_argument("--text-key", default="text", help="of .jsonl: the key of the text")
@@ -46,12 +47,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_recipe(options: argparse.Namespace) -> int:
     from training.recipes.english import english
+    from training.recipes.english_asr import english_asr
     from training.recipes.recipe import prepare
     from training.recipes.russian import russian
 
     if options.data is None or options.out is None:
         raise ValueError("--recipe needs --data, the folder of the corpora, and --out")
-    recipe = {"english": english, "russian": russian}[options.recipe]
+    recipe = dict(zip(_RECIPES, (english, english_asr, russian), strict=True))[options.recipe]
     sources = prepare(recipe, options.data, options.out)
     for role, named in sources.items():
         print(f"{role}: {len(named)} sources")

@@ -57,13 +57,14 @@ def _sentences(corpora: Corpora) -> Iterator[Part]:
         yield Part(name=f"{name}train.txt.xz", options="lines,also-asr,repeat=3")
         yield Part(name=f"{name}train.txt.xz", options="also-asr")
         yield Part(name=f"{name}valid.txt.xz", role="valid", options="lines,also-asr")
-    paragraphs = itertools.chain.from_iterable(
-        prose.without_works(corpora.lines(f"{name}/train.txt.xz"), HELD_OUT_AUTHORS)
-        for name in (*_PROSE, "wikipedia-en")
-    )
-    yield Part(
-        name="sentences.txt", options="lines", lines=prose.spoken_sentences(paragraphs, every=8)
-    )
+    spoken = prose.spoken_sentences(prose_paragraphs(corpora), every=8)
+    yield Part(name="sentences.txt", options="lines", lines=spoken)
+
+
+def prose_paragraphs(corpora: Corpora) -> Iterator[str]:
+    """Of prose and Wikipedia, without the works of authors who are held out."""
+    for name in (*_PROSE, "wikipedia-en"):
+        yield from prose.without_works(corpora.lines(f"{name}/train.txt.xz"), HELD_OUT_AUTHORS)
 
 
 def _chats(corpora: Corpora) -> Iterator[Part]:
@@ -125,13 +126,18 @@ def _speech(corpora: Corpora) -> Iterator[Part]:
 
 
 def _held_out(corpora: Corpora) -> Iterator[Part]:
-    """Tests that need some work: authors never seen, and test files as recognisers write."""
+    """Tests that need some work: test files as recognisers write, and authors never seen."""
+    yield from spoken_tests(corpora)
+    for author, (corpus, title) in HELD_OUT_WORKS.items():
+        lines = prose.work(corpora.lines(f"{corpus}/train.txt.xz"), title)
+        yield Part(name=f"held-out/{author}.txt", role="test", lines=lines)
+
+
+def spoken_tests(corpora: Corpora) -> Iterator[Part]:
+    """Test files as recognisers write them."""
     for name, file in (
         ("english-novels", "english-novels/test.txt.xz"),
         ("common-voice", "common-voice-sentences/en.test.txt.xz"),
     ):
         spoken = filter(None, map(asr_text, corpora.lines(file)))
         yield Part(name=f"spoken/{name}.txt", role="test", lines=spoken)
-    for author, (corpus, title) in HELD_OUT_WORKS.items():
-        lines = prose.work(corpora.lines(f"{corpus}/train.txt.xz"), title)
-        yield Part(name=f"held-out/{author}.txt", role="test", lines=lines)
