@@ -74,15 +74,16 @@ def _pair(bits: float, perplexity: float) -> str:
     return f"{bits:.3f} / {perplexity:.1f}"
 
 
-def baselines_table(sets: Mapping[str, Any], parameters: int, baselines: Mapping[str, Any]) -> str:
-    """Word perplexity, carried / restarted, of this model and of others trained like it."""
-    names = [f"{name} ({other['parameters']:,})" for name, other in baselines.items()]
-    lines = [
-        f"| test set | lstm ({parameters:,}) | {' | '.join(names)} |",
-        "|---" * (2 + len(names)) + "|",
-    ]
-    for name, own in sets.items():
-        rows = [own, *(other["test_sets"][name] for other in baselines.values())]
+def baselines_table(networks: Mapping[str, Any]) -> str:
+    """Word perplexity, carried / restarted, of networks trained alike, by architecture.
+
+    Test sets that were not measured with all of them are left out.
+    """
+    names = [f"{name} ({network['parameters']:,})" for name, network in networks.items()]
+    lines = [f"| test set | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+    measured = [network["test_sets"] for network in networks.values()]
+    for name in filter(lambda name: all(name in sets for sets in measured), measured[0]):
+        rows = [sets[name] for sets in measured]
         cells = [
             f"{row['word_perplexity']:.1f} / {row['restarted_word_perplexity']:.1f}" for row in rows
         ]
@@ -188,10 +189,15 @@ def measured(checkpoint: Checkpoint, writer: Writer, language: str) -> str:
     parts = [figures_table(metrics["test_sets"], ngrams), int8_paragraph(metrics)]
     if "baselines" in metrics:
         parameters = sum(weights.size for weights in checkpoint.weights.values())
+        own = {"parameters": parameters, "test_sets": metrics["test_sets"]}
+        # A model that was trained on after the comparison has its earlier self among them.
+        networks = {checkpoint.model.architecture: own, **metrics["baselines"]}
+        tokens = {f"{network['training_tokens']:,}" for network in metrics["baselines"].values()}
         parts += [
-            "**Other architectures** with as many parameters, trained by the same command: word "
-            "perplexity, carried / restarted.",
-            baselines_table(metrics["test_sets"], parameters, metrics["baselines"]),
+            "**Other architectures** with as many parameters, each trained on "
+            f"{' or '.join(sorted(tokens))} tokens by the same command: word perplexity, carried / "
+            "restarted.",
+            baselines_table(networks),
         ]
     for key, paragraph in _PARAGRAPHS.items():
         if key in metrics:

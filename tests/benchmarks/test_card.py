@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.card import (
@@ -7,9 +8,15 @@ from benchmarks.card import (
     footprint_paragraph,
     int8_paragraph,
     keystrokes_paragraph,
+    measured,
     minimal_pairs_paragraph,
     recognition_paragraph,
 )
+from benchmarks.harness import SHIPPED
+from benchmarks.samples import Writer
+from models.checkpoint import load_checkpoint
+from service.engine.hosts.async_engine import EngineOptions
+from service.engine.hosts.loading import load_engine
 
 OWN = {
     "bits_per_byte": 1.2,
@@ -82,9 +89,25 @@ def test_speed_and_memory_have_a_row_a_precision() -> None:
 
 def test_other_architectures_stand_beside_the_model() -> None:
     other = OWN | {"word_perplexity": 95.04, "restarted_word_perplexity": 130.0}
-    baselines = {"elman": {"parameters": 1999, "test_sets": {"known": other}}}
-    assert baselines_table({"known": OWN}, 2000, baselines).splitlines() == [
+    networks = {
+        "lstm": {"parameters": 2000, "test_sets": {"known": OWN, "measured with it alone": OWN}},
+        "elman": {"parameters": 1999, "test_sets": {"known": other}},
+    }
+    assert baselines_table(networks).splitlines() == [
         "| test set | lstm (2,000) | elman (1,999) |",
         "|---|---|---|",
         "| known | 90.0 / 120.0 | 95.0 / 130.0 |",
     ]
+
+
+def test_a_model_trained_on_is_compared_by_its_earlier_self() -> None:
+    checkpoint = load_checkpoint(SHIPPED)
+    earlier, other = (
+        {"parameters": own, "training_tokens": 24_000_000, "test_sets": {"a": OWN}}
+        for own in (7, 8)
+    )
+    metrics = {**checkpoint.metrics, "baselines": {"lstm": earlier, "elman": other}}
+    engine, _ = load_engine(SHIPPED, EngineOptions(device="cpu", precision="fp32"))
+    text = measured(replace(checkpoint, metrics=metrics), Writer(checkpoint, engine), "en")
+    assert "each trained on 24,000,000 tokens" in text
+    assert "| test set | lstm (7) | elman (8) |" in text

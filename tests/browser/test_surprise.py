@@ -132,6 +132,7 @@ def test_two_texts_side_by_side(open_page: Open, shoot: Shoot) -> None:
 def test_two_models_side_by_side(open_page: Open) -> None:
     page = open_page()
     page.select_option("#beside", "model")
+    page.select_option("#other-model", "ru-small")
     expect(page.locator(".columns h2")).to_have_text(["en-small", "ru-small"], timeout=60_000)
     page.get_by_text("Difference", exact=True).click()
     coloured = page.locator(".coloured").last.locator("[data-difference='5']")
