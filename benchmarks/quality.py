@@ -8,8 +8,9 @@
 line of their kind. Figures are those of
 `python -m training evaluate`. int8 is measured with the engine itself, on the same lines as its
 fp32. Baselines are checkpoints of other architectures, measured on the same files. With --write all
-goes into the checkpoint's metrics.json, from where the service and the model card take it. Ends in
-one JSON line.
+goes into the checkpoint's metrics.json, from where the service and the model card take it; with
+--only, those sets alone are measured, and what is known of others and of int8 stays. Ends in one
+JSON line.
 """
 
 from __future__ import annotations
@@ -125,25 +126,28 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the corpora")
     parser.add_argument("--prepared", type=Path, help="folder that `training prepare` wrote")
     parser.add_argument("--language", default="en", choices=list(LANGUAGES))
-    parser.add_argument("--only", nargs="*", help="names of test sets")
+    parser.add_argument("--only", nargs="+", help="names of test sets")
     parser.add_argument("--baselines", type=Path, nargs="*", default=[], metavar="CHECKPOINT")
     parser.add_argument("--write", action="store_true", help="into the checkpoint's metrics.json")
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.model)
     sets = sets_in(options.language, options.data, options.prepared)
-    if options.only is not None:
+    if options.only:
         sets = {name: sets[name] for name in options.only}
-    result: dict[str, Any] = compare_int8(options.model, checkpoint, sets)
-    assert math.isfinite(result[INT8_LOSS_METRIC])
+    result: dict[str, Any] = {}
+    if not (options.only and INT8_LOSS_METRIC in checkpoint.metrics):
+        result = compare_int8(options.model, checkpoint, sets)
+        assert math.isfinite(result[INT8_LOSS_METRIC])
     compressed = measure_compression(sets)
-    result["test_sets"] = {
-        name: figures | compressed[name] for name, figures in measure_sets(checkpoint, sets)
-    }
+    found = {name: figures | compressed[name] for name, figures in measure_sets(checkpoint, sets)}
+    result["test_sets"] = found
     if options.baselines:
         measured = (measure_baseline(folder, sets) for folder in options.baselines)
         result["baselines"] = dict(measured)
     if options.write:
-        record_metrics(options.model, {**checkpoint.metrics, **result}, checkpoint.card)
+        kept = checkpoint.metrics.get("test_sets", {}) if options.only else {}
+        metrics = {**checkpoint.metrics, **result, "test_sets": {**kept, **found}}
+        record_metrics(options.model, metrics, checkpoint.card)
     print(json.dumps({"benchmark": "quality", "model": checkpoint.digest, **result}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from benchmarks.model_s import random_weights
 from benchmarks.quality import (
     compare_int8,
     compressed_bits_per_byte,
+    main,
     measure_baseline,
     measure_compression,
     measure_sets,
@@ -126,3 +128,23 @@ def test_system_turns_are_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text(json.dumps({"turns": [{"role": "system", "content": "x"}, *TURNS]}))
     assert text_lines(path) == ["hello", "the cat"]
+
+
+def test_sets_that_are_measured_alone_leave_the_others_as_they_were(
+    data: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(data / "model", tokenizer, "lstm", {})
+    for name in ("russian-novels/test.txt.xz", "common-voice-sentences/ru.test.txt.xz"):
+        (data / name).parent.mkdir()
+        (data / name).write_bytes(lzma.compress(b"the cat sat\non the mat\n"))
+    command = ["quality", "--model", str(folder), "--data", str(data), "--language", "ru"]
+    monkeypatch.setattr("sys.argv", [*command, "--write", "--only", "russian-novels"])
+    main()
+    first = load_checkpoint(folder).metrics
+    assert INT8_LOSS_METRIC in first
+    monkeypatch.setattr("sys.argv", [*command, "--write", "--only", "common-voice-ru"])
+    main()
+    both = load_checkpoint(folder).metrics
+    assert list(both["test_sets"]) == ["russian-novels", "common-voice-ru"]
+    del both["test_sets"]["common-voice-ru"]
+    assert both == first
