@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -57,11 +58,14 @@ class TinyVocabulary:
         return len(ids), [-len(self.pieces[token_id]) for token_id in ids]
 
 
+@cache
 def tiny_model(path: Path, seed: int, size: int = len(TinyVocabulary.pieces)) -> Floats:
     """ln P of the next token; any function of the path will do, so these are random numbers."""
     logits = np.random.default_rng([seed, *path]).normal(scale=2.0, size=size)
     logits[[2, 3, 4, 8]] += 3.0  # the tokens that begin a word, so that most words are short
-    return normalized(logits)
+    logprobs = normalized(logits)
+    logprobs.flags.writeable = False  # every caller gets the same array
+    return logprobs
 
 
 def normalized(logits: NDArray[np.float64]) -> Floats:
@@ -69,6 +73,7 @@ def normalized(logits: NDArray[np.float64]) -> Floats:
     return logprobs
 
 
+@cache
 def brute_force(seed: int, length: int) -> dict[tuple[str, Path], float]:
     """P of every (word, token path) of at most `length` tokens, canonical or not."""
     vocabulary, found = TinyVocabulary(), {}
@@ -288,8 +293,7 @@ async def test_search_over_a_real_tokenizer_agrees_with_the_asked_word(
     assert sum(map(tokenizer.is_byte, cat)) == 3
 
     def model(path: Path) -> Floats:
-        logprobs = tiny_model(path, 1, tokenizer.vocab_size)
-        logprobs -= 4
+        logprobs = tiny_model(path, 1, tokenizer.vocab_size) - 4
         if len(path) < len(cat) and path == cat[: len(path)]:
             logprobs[cat[len(path)]] = 0.0
         if path == cat:
