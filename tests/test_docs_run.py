@@ -66,6 +66,7 @@ NOT_RUN = [
         "two machines: tests/training/test_distributed.py",
     ),
     ("examples/asr_rescoring/README.md", "*", "installs, and takes an hour: tests/examples"),
+    ("models/pretrained/en-asr/README.md", "python -m*", _HOURS),
     ("models/pretrained/en-small/README.md", "python -m*", _HOURS),
     ("models/pretrained/ru-small/README.md", "python -m*", _HOURS),
     ("models/pretrained/ru-small/README.md", "... --out*", _HOURS),

@@ -84,13 +84,18 @@ def test_english_lies_well_under_the_n_grams(checkpoint: Checkpoint) -> None:
         assert found["restarted_word_perplexity"] < ngrams["pooled"][1], name
 
 
-def test_text_as_recognisers_write_costs_en_asr_a_quarter_less() -> None:
-    small, own = (load_checkpoint(name).metrics["test_sets"] for name in (ENGLISH, RECOGNISED))
-    spoken = [name for name in own if name.startswith("spoken-")]
-    assert len(spoken) == 2
-    for name in spoken:
-        figures = [sets[name]["restarted_word_perplexity"] for sets in (own, small)]
-        assert figures[0] <= 0.8 * figures[1], name
+@pytest.mark.parametrize(("name", "share"), [("common-voice", 0.75), ("novels", 0.9)])
+def test_sentences_as_recognisers_write_cost_en_asr_less(name: str, share: float) -> None:
+    small, own = (load_checkpoint(folder).metrics["test_sets"] for folder in (ENGLISH, RECOGNISED))
+    figures = [sets[f"spoken-{name}"]["restarted_word_perplexity"] for sets in (own, small)]
+    assert figures[0] <= share * figures[1]
+
+
+@pytest.mark.parametrize("folder", [RUSSIAN], indirect=True)
+def test_prose_costs_less_than_before_the_second_stage(checkpoint: Checkpoint) -> None:
+    first, now = checkpoint.metrics["baselines"]["lstm"], checkpoint.metrics
+    figures = [own["test_sets"]["russian-novels"]["word_perplexity"] for own in (now, first)]
+    assert figures[0] <= 0.8 * figures[1]
 
 
 @pytest.mark.parametrize("folder", [RUSSIAN], indirect=True)
@@ -102,8 +107,6 @@ def test_equal_networks_of_other_kinds_lie_behind_it(checkpoint: Checkpoint) -> 
         for other in ("elman", "window_mlp"):
             beside = networks[other]["test_sets"][name]
             assert found["word_perplexity"] < beside["word_perplexity"]
-        # What was trained on since has gained by it.
-        assert checkpoint.metrics["test_sets"][name]["word_perplexity"] < found["word_perplexity"]
 
 
 def test_it_prefers_sentences_to_their_words_in_another_order(
