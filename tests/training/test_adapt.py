@@ -106,7 +106,7 @@ def test_text_mixed_in_holds_what_the_base_knew(base: Path, domain: Path, tmp_pa
 
 def test_a_base_is_found_by_name_or_the_names_are_told() -> None:
     assert (find_base("en-small") / "config.json").exists()
-    with pytest.raises(ValueError, match="there are en-small"):
+    with pytest.raises(ValueError, match="there are en-asr, en-small"):
         find_base("en-smal")
 
 

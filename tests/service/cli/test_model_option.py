@@ -22,7 +22,8 @@ def test_a_folder_goes_before_a_shipped_name(
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("en-smal", "did you mean 'en-small'"), ("gpt", "shipped are en-small")]
+    ("name", "hint"),
+    [("en-smal", "did you mean 'en-small'"), ("gpt", "shipped are en-asr, en-small")],
 )
 def test_a_name_that_is_none_is_told_with_what_there_is(name: str, hint: str) -> None:
     with pytest.raises(click.ClickException, match=f"no checkpoint at {name!r}.*{hint}"):
